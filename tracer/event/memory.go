@@ -1,0 +1,187 @@
+package event
+
+// Figures is a composition of memory: what a cgroup's usage consists of at one
+// moment, in bytes. A nil figure is unknown on this kernel or from this source.
+type Figures struct {
+	Usage     *uint64 `json:"usage_bytes,omitempty"`
+	Limit     *uint64 `json:"limit_bytes,omitempty"` // absent when there is none
+	SwapUsage *uint64 `json:"swap_usage_bytes,omitempty"`
+	SwapLimit *uint64 `json:"swap_limit_bytes,omitempty"`
+	MaxUsage  *uint64 `json:"max_usage_bytes,omitempty"`
+
+	Anon          *uint64 `json:"anon_bytes,omitempty"`
+	File          *uint64 `json:"file_bytes,omitempty"` // page cache, shmem included, as memory.stat counts it
+	Shmem         *uint64 `json:"shmem_bytes,omitempty"`
+	FileMapped    *uint64 `json:"file_mapped_bytes,omitempty"`
+	FileDirty     *uint64 `json:"file_dirty_bytes,omitempty"`
+	FileWriteback *uint64 `json:"file_writeback_bytes,omitempty"`
+	ActiveFile    *uint64 `json:"active_file_bytes,omitempty"`
+	InactiveFile  *uint64 `json:"inactive_file_bytes,omitempty"`
+	Unevictable   *uint64 `json:"unevictable_bytes,omitempty"`
+
+	Kernel            *uint64 `json:"kernel_bytes,omitempty"`
+	SlabReclaimable   *uint64 `json:"slab_reclaimable_bytes,omitempty"`
+	SlabUnreclaimable *uint64 `json:"slab_unreclaimable_bytes,omitempty"`
+	PageTables        *uint64 `json:"page_tables_bytes,omitempty"`
+	KernelStack       *uint64 `json:"kernel_stack_bytes,omitempty"`
+	Sock              *uint64 `json:"sock_bytes,omitempty"`
+
+	// WorkingSet is usage less inactive file cache, as Kubernetes counts it.
+	WorkingSet *uint64 `json:"working_set_bytes,omitempty"`
+	// Available is what could still be allocated below the limit: limit less
+	// what reclaim cannot take back.
+	Available *uint64 `json:"available_bytes,omitempty"`
+
+	// Source says where the figures were read: bpf or cgroupfs.
+	Source string `json:"source,omitempty"`
+}
+
+// Derive fills in WorkingSet and Available from the figures they rest on, where
+// those are known.
+func (f *Figures) Derive() {
+	if f.Usage != nil && f.InactiveFile != nil {
+		working := sub(*f.Usage, *f.InactiveFile)
+		f.WorkingSet = &working
+	}
+	if f.Limit == nil || f.Usage == nil || f.ActiveFile == nil || f.InactiveFile == nil {
+		return
+	}
+	// Dirty pages and pages under writeback are counted in the LRUs but can only
+	// be taken back after I/O; they count as reclaimable here, as `free` has it.
+	back := *f.ActiveFile + *f.InactiveFile
+	if f.SlabReclaimable != nil {
+		back += *f.SlabReclaimable
+	}
+	available := sub(*f.Limit, sub(*f.Usage, back))
+	f.Available = &available
+}
+
+func sub(a, b uint64) uint64 {
+	if b > a {
+		return 0
+	}
+	return a - b
+}
+
+// MemorySample is a `memory` event: the composition of one cgroup.
+type MemorySample struct {
+	Meta
+	Cgroup    Cgroup     `json:"cgroup"`
+	Container *Container `json:"container,omitempty"`
+	Memory    Figures    `json:"memory"`
+}
+
+// Evicted is page cache of one owner and file that was pushed out.
+type Evicted struct {
+	Cgroup    *Cgroup    `json:"cgroup,omitempty"` // owner; absent when the pages were charged to none
+	Container *Container `json:"container,omitempty"`
+	File      *File      `json:"file,omitempty"`
+	Pages     uint64     `json:"pages"`
+}
+
+// Reclaim is one episode of direct reclaim by a task. Time is its begin.
+type Reclaim struct {
+	Meta
+	Kind string `json:"kind"`
+	// KindSource says how the kind was found where it was not read directly.
+	KindSource string     `json:"kind_source,omitempty"`
+	Process    Process    `json:"process"`
+	Cgroup     *Cgroup    `json:"cgroup,omitempty"` // of the stalled task
+	Container  *Container `json:"container,omitempty"`
+	Domain     *Domain    `json:"domain,omitempty"` // the cgroup being shrunk; absent for node-wide reclaim
+	DurationNS int64      `json:"duration_ns"`
+	CPUNS      *int64     `json:"cpu_ns,omitempty"` // on CPU meanwhile; the rest it slept or waited
+	Scanned    *uint64    `json:"scanned_pages,omitempty"`
+	Reclaimed  uint64     `json:"reclaimed_pages"`
+	Order      *int       `json:"order,omitempty"`
+	GFPFlags   string     `json:"gfp_flags,omitempty"`
+	Priority   *int       `json:"priority,omitempty"` // the hardest reached: 12 is gentle, 0 desperate
+	Node       *int       `json:"node,omitempty"`     // kind node
+
+	Evicted           []Evicted `json:"evicted,omitempty"`
+	EvictedOtherPages uint64    `json:"evicted_other_pages,omitempty"`
+	Stack             []string  `json:"stack,omitempty"`
+}
+
+// Kinds of reclaim.
+const (
+	ReclaimMemcgLimit     = "memcg_limit"
+	ReclaimMemcgHigh      = "memcg_high"
+	ReclaimMemcgProactive = "memcg_proactive"
+	ReclaimMemcgSoft      = "memcg_soft"
+	ReclaimDirect         = "direct"
+	ReclaimNode           = "node"
+)
+
+// Domain is the cgroup whose limit made the kernel act.
+type Domain struct {
+	Cgroup
+	Container *Container `json:"container,omitempty"`
+}
+
+// Kswapd is one background run on a NUMA node. Time is its begin.
+type Kswapd struct {
+	Meta
+	Node              int       `json:"node"`
+	DurationNS        int64     `json:"duration_ns"`
+	CPUNS             *int64    `json:"cpu_ns,omitempty"`
+	Scanned           *uint64   `json:"scanned_pages,omitempty"`
+	Reclaimed         *uint64   `json:"reclaimed_pages,omitempty"`
+	Order             *int      `json:"order,omitempty"`
+	Evicted           []Evicted `json:"evicted,omitempty"`
+	EvictedOtherPages uint64    `json:"evicted_other_pages,omitempty"`
+}
+
+// Throttle is a task's sleep for exceeding memory.high. Time is its begin.
+type Throttle struct {
+	Meta
+	Process    Process    `json:"process"`
+	Cgroup     *Cgroup    `json:"cgroup,omitempty"`
+	Container  *Container `json:"container,omitempty"`
+	Domain     *Domain    `json:"domain,omitempty"`
+	DurationNS int64      `json:"duration_ns"` // asleep; the reclaim before it is its own event
+}
+
+// Cache is the page-cache traffic of one cgroup over one interval. Time is the
+// interval's begin.
+type Cache struct {
+	Meta
+	IntervalNS int64      `json:"interval_ns"`
+	Cgroup     *Cgroup    `json:"cgroup,omitempty"` // absent: pages charged to no cgroup
+	Container  *Container `json:"container,omitempty"`
+	Added      uint64     `json:"added_pages"`
+	Evicted    uint64     `json:"evicted_pages"` // by reclaim
+	Removed    uint64     `json:"removed_pages"` // truncated or invalidated
+	// Invalidated is the part of Removed that was clean cache dropped by
+	// request: fadvise, drop_caches.
+	Invalidated    uint64   `json:"invalidated_pages"`
+	Refaulted      *uint64  `json:"refaulted_pages,omitempty"`
+	RefaultedOf    string   `json:"refaulted_source,omitempty"`
+	RefaultAfterNS []Bucket `json:"refault_after_ns,omitempty"`
+
+	EvictedBy []EvictedBy `json:"evicted_by,omitempty"`
+	Files     []CacheFile `json:"files,omitempty"`
+}
+
+// Bucket is one bar of a histogram: count of values below UpTo and not below
+// the bucket before it.
+type Bucket struct {
+	UpTo  uint64 `json:"up_to"`
+	Count uint64 `json:"count"`
+}
+
+// EvictedBy says who pushed pages of a cgroup out.
+type EvictedBy struct {
+	Kswapd    bool       `json:"kswapd,omitempty"`
+	Cgroup    *Cgroup    `json:"cgroup,omitempty"`
+	Container *Container `json:"container,omitempty"`
+	Pages     uint64     `json:"pages"`
+}
+
+// CacheFile is the traffic of one file.
+type CacheFile struct {
+	File
+	Added   uint64 `json:"added_pages"`
+	Evicted uint64 `json:"evicted_pages"`
+	Removed uint64 `json:"removed_pages"`
+}

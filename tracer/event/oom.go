@@ -1,0 +1,142 @@
+package event
+
+// TaskMemory is what a process holds, as the OOM killer weighs it.
+type TaskMemory struct {
+	TotalVM     *uint64 `json:"total_vm_bytes,omitempty"`
+	AnonRSS     *uint64 `json:"anon_rss_bytes,omitempty"`
+	FileRSS     *uint64 `json:"file_rss_bytes,omitempty"`
+	ShmemRSS    *uint64 `json:"shmem_rss_bytes,omitempty"`
+	Swap        *uint64 `json:"swap_bytes,omitempty"`
+	PageTables  *uint64 `json:"page_tables_bytes,omitempty"`
+	OOMScoreAdj *int    `json:"oom_score_adj,omitempty"`
+	// Badness is the kernel's score in pages; absent where the process may not
+	// be killed at all.
+	Badness *int64 `json:"badness,omitempty"`
+}
+
+// RSS is the sum of the resident kinds, in bytes; nil when none is known.
+func (t *TaskMemory) RSS() *uint64 {
+	var sum uint64
+	known := false
+	for _, v := range []*uint64{t.AnonRSS, t.FileRSS, t.ShmemRSS} {
+		if v != nil {
+			sum += *v
+			known = true
+		}
+	}
+	if !known {
+		return nil
+	}
+	return &sum
+}
+
+// Actor is a process with the cgroup it belongs to.
+type Actor struct {
+	Process
+	Cgroup    *Cgroup    `json:"cgroup,omitempty"`
+	Container *Container `json:"container,omitempty"`
+}
+
+// Trigger is the task whose allocation (or write to a limit) invoked the OOM
+// killer.
+type Trigger struct {
+	Actor
+	GFPFlags string   `json:"gfp_flags,omitempty"`
+	Order    *int     `json:"order,omitempty"`
+	Stack    []string `json:"stack,omitempty"`
+}
+
+// Candidate is a process that the kernel weighed.
+type Candidate struct {
+	Actor
+	TaskMemory
+	// Unkillable says why the kernel passed it over: oom_score_adj, vfork,
+	// reaped, kernel_thread, init, no_memory.
+	Unkillable string `json:"unkillable,omitempty"`
+}
+
+// Killed is a process that was killed in the incident.
+type Killed struct {
+	Actor
+	// Reason is chosen (the victim), group (memory.oom.group) or shared_mm
+	// (it shares a victim's address space).
+	Reason string `json:"reason"`
+}
+
+// OOMDomain is where memory ran out.
+type OOMDomain struct {
+	Constraint string     `json:"constraint"` // memcg, global, cpuset, mempolicy
+	Cgroup     *Cgroup    `json:"cgroup,omitempty"`
+	Container  *Container `json:"container,omitempty"`
+	TotalPages *uint64    `json:"total_pages,omitempty"` // what the kernel scaled oom_score_adj by
+	Memory     *Figures   `json:"memory,omitempty"`
+	// Source says how the domain was found: bpf (told by the kernel's own OOM
+	// control, or the cgroup's OOM lock) or inferred (from counters).
+	Source string `json:"source,omitempty"`
+}
+
+// Constraints of an OOM.
+const (
+	ConstraintMemcg     = "memcg"
+	ConstraintGlobal    = "global"
+	ConstraintCpuset    = "cpuset"
+	ConstraintMempolicy = "mempolicy"
+)
+
+// Timeline holds moments of an incident as offsets from its time (the moment the
+// victim was marked), in nanoseconds; earlier ones are negative.
+type Timeline struct {
+	InvokedNS   *int64 `json:"invoked_ns,omitempty"`
+	SelectedNS  *int64 `json:"selected_ns,omitempty"`
+	SignalledNS *int64 `json:"signalled_ns,omitempty"`
+	ExitedNS    *int64 `json:"exited_ns,omitempty"`
+	FreedNS     *int64 `json:"freed_ns,omitempty"`
+}
+
+// ReclaimBefore sums up the reclaim of the domain in the seconds before a kill.
+type ReclaimBefore struct {
+	WindowNS  int64  `json:"window_ns"`
+	Episodes  uint64 `json:"episodes"`
+	StalledNS int64  `json:"stalled_ns"`
+	Reclaimed uint64 `json:"reclaimed_pages"`
+}
+
+// Verdict says why it happened, in words a person can act on.
+type Verdict struct {
+	Cause      string   `json:"cause"`
+	Confidence string   `json:"confidence"` // high, medium, low
+	Evidence   []string `json:"evidence"`
+}
+
+// OOMKill is one incident: everything that one invocation of the OOM killer
+// did. Time is the moment the first victim was marked.
+type OOMKill struct {
+	Meta
+	Incident   string      `json:"incident"`
+	Trigger    Trigger     `json:"trigger"`
+	Victim     Candidate   `json:"victim"`
+	Domain     OOMDomain   `json:"domain"`
+	Candidates []Candidate `json:"candidates,omitempty"`
+	// CandidatesMissing counts processes that were weighed but could not be
+	// delivered.
+	CandidatesMissing uint64         `json:"candidates_missing,omitempty"`
+	Killed            []Killed       `json:"killed"`
+	Group             bool           `json:"group"`
+	Timeline          Timeline       `json:"timeline"`
+	ReclaimBefore     *ReclaimBefore `json:"reclaim_before,omitempty"`
+	Verdict           *Verdict       `json:"verdict,omitempty"`
+	Source            string         `json:"source"`
+}
+
+// OOMEnd follows an OOMKill when its victims are gone and memory is back, or
+// after 30 s with what is still missing. Time is that of the incident's
+// OOMKill, so that offsets share their origin.
+type OOMEnd struct {
+	Meta
+	Incident  string    `json:"incident"`
+	Timeline  Timeline  `json:"timeline"`
+	Freed     *uint64   `json:"freed_bytes,omitempty"`
+	Survivors []Process `json:"survivors,omitempty"` // marked but still alive
+	// Killed are processes whose kill became known only after the OOMKill.
+	Killed []Killed `json:"killed,omitempty"`
+}
