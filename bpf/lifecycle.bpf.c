@@ -1,0 +1,149 @@
+//go:build ignore
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Cgroups that come, go and change their names; the filter follows them here,
+ * so that nothing is missed between a cgroup's birth and the tracer's hearing
+ * of it.
+ */
+#include "compat.h"
+#include "emit.h"
+
+const volatile int hierarchy = 0; /* that of the memory controller: 0 is cgroup v2 */
+
+/* Paths that are waited for: a cgroup that appears under one is watched. */
+struct path_key {
+	u8 path[PATH_LEN];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct path_key);
+	__type(value, u8);
+} wanted_paths SEC(".maps");
+
+/* A key too large for the stack. mkdir holds cgroup_mutex, so there is one at a
+ * time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct path_key);
+} path_scratch SEC(".maps");
+
+/* Cgroups that no process has entered yet. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, u8);
+} newborn SEC(".maps");
+
+static const struct path_key empty_path;
+static const u8 yes = 1;
+
+static __always_inline bool ours(struct cgroup *cgrp)
+{
+	return BPF_CORE_READ(cgrp, root, hierarchy_id) == hierarchy;
+}
+
+static __always_inline u64 parent_id(struct cgroup *cgrp)
+{
+	struct cgroup_subsys_state *parent = BPF_CORE_READ(cgrp, self.parent);
+
+	return parent ? BPF_CORE_READ(parent, cgroup, kn, id) : 0;
+}
+
+static __always_inline int send(struct cgroup *cgrp, const char *path, u32 change, u32 tgid)
+{
+	struct rec_cgroup *r = reserve(FAMILY_CGROUP, sizeof(*r), REC_CGROUP, bpf_ktime_get_ns());
+
+	if (!r)
+		return 0;
+	r->id = cgroup_id(cgrp);
+	r->parent = parent_id(cgrp);
+	r->change = change;
+	r->tgid = tgid;
+	if (bpf_probe_read_kernel_str(r->path, sizeof(r->path), path) < 0)
+		r->path[0] = 0;
+	bpf_ringbuf_submit(r, 0);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_mkdir")
+int mkdir(u64 *ctx)
+{
+	struct cgroup *cgrp = (void *)ctx[0];
+	const char *path = (void *)ctx[1];
+	u64 id, parent;
+	u32 zero = 0;
+
+	if (!ours(cgrp))
+		return 0;
+	id = cgroup_id(cgrp);
+	bpf_map_update_elem(&newborn, &id, &yes, BPF_ANY);
+	if (filtered) {
+		struct path_key *key;
+
+		parent = parent_id(cgrp);
+		if (bpf_map_lookup_elem(&watched, &parent)) {
+			bpf_map_update_elem(&watched, &id, &yes, BPF_ANY);
+		} else {
+			bpf_map_update_elem(&path_scratch, &zero, &empty_path, BPF_ANY);
+			key = bpf_map_lookup_elem(&path_scratch, &zero);
+			if (key && bpf_probe_read_kernel_str(key->path, sizeof(key->path), path) > 0 &&
+			    bpf_map_lookup_elem(&wanted_paths, key))
+				bpf_map_update_elem(&watched, &id, &yes, BPF_ANY);
+		}
+	}
+	return send(cgrp, path, CGROUP_MKDIR, 0);
+}
+
+SEC("tp_btf/cgroup_rmdir")
+int rmdir(u64 *ctx)
+{
+	struct cgroup *cgrp = (void *)ctx[0];
+
+	return ours(cgrp) ? send(cgrp, (void *)ctx[1], CGROUP_RMDIR, 0) : 0;
+}
+
+/* Long after rmdir, when its last page is gone: only now may the filter forget
+ * it. */
+SEC("tp_btf/cgroup_release")
+int release(u64 *ctx)
+{
+	struct cgroup *cgrp = (void *)ctx[0];
+	u64 id;
+
+	if (!ours(cgrp))
+		return 0;
+	id = cgroup_id(cgrp);
+	bpf_map_delete_elem(&watched, &id);
+	return 0;
+}
+
+SEC("tp_btf/cgroup_rename")
+int rename(u64 *ctx)
+{
+	struct cgroup *cgrp = (void *)ctx[0];
+
+	return ours(cgrp) ? send(cgrp, (void *)ctx[1], CGROUP_RENAME, 0) : 0;
+}
+
+SEC("tp_btf/cgroup_attach_task")
+int attach_task(u64 *ctx)
+{
+	struct cgroup *cgrp = (void *)ctx[0];
+	u64 id;
+
+	if (!ours(cgrp))
+		return 0;
+	id = cgroup_id(cgrp);
+	if (!bpf_map_lookup_elem(&newborn, &id))
+		return 0;
+	bpf_map_delete_elem(&newborn, &id);
+	return send(cgrp, (void *)ctx[1], CGROUP_ATTACH, BPF_CORE_READ((struct task_struct *)ctx[2], tgid));
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What a cgroup's own counters tell about its limits, and what reclaim left
+ * behind for the OOM programs to read.
+ */
+#ifndef OOMTRACE_LIMITS_H
+#define OOMTRACE_LIMITS_H
+
+#include "compat.h"
+#include "emit.h"
+
+/* Events of a cgroup when last looked at. */
+struct seen {
+	u64 max, high, oom;
+	u64 pressed; /* when REC_PRESSURE was last sent */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64);
+	__type(value, struct seen);
+} seen_events SEC(".maps");
+
+/* A task's latest reclaim: what it was allocating, and whether it has reclaimed
+ * since it last invoked the OOM killer, which tells incidents apart. */
+struct last_reclaim {
+	u64 time;
+	u32 gfp;
+	s32 order;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u32);
+	__type(value, struct last_reclaim);
+} last_reclaims SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct history);
+} histories SEC(".maps");
+
+static const struct history empty_history;
+
+/* Adds an episode to its domain's last seconds, short ones included. */
+static __always_inline void add_history(u64 domain, u64 now, u64 stalled, u64 reclaimed)
+{
+	struct history *h = bpf_map_lookup_elem(&histories, &domain);
+	u64 second = now / 1000000000;
+	struct history_second *s;
+
+	if (!h) {
+		bpf_map_update_elem(&histories, &domain, &empty_history, BPF_NOEXIST);
+		h = bpf_map_lookup_elem(&histories, &domain);
+		if (!h)
+			return;
+	}
+	s = &h->seconds[second % HISTORY_SECONDS];
+	if (s->second != second) {
+		s->second = second;
+		s->episodes = 0;
+		s->stalled = 0;
+		s->reclaimed = 0;
+	}
+	__sync_fetch_and_add(&s->episodes, 1);
+	__sync_fetch_and_add(&s->stalled, stalled);
+	__sync_fetch_and_add(&s->reclaimed, reclaimed);
+}
+
+/* What moved at one cgroup since it was last looked at. */
+static __always_inline u32 limit_event(struct mem_cgroup *m, u64 id)
+{
+	u64 max = memory_event(m, EVENT_MAX), high = memory_event(m, EVENT_HIGH);
+	struct seen *seen = bpf_map_lookup_elem(&seen_events, &id);
+	u32 kind = RECLAIM_NONE;
+
+	if (!seen) {
+		struct seen now = { .max = max, .high = high, .oom = memory_event(m, EVENT_OOM) };
+
+		bpf_map_update_elem(&seen_events, &id, &now, BPF_ANY);
+		return RECLAIM_NONE;
+	}
+	if (max != seen->max)
+		kind = RECLAIM_LIMIT;
+	else if (high != seen->high)
+		kind = RECLAIM_HIGH;
+	seen->max = max;
+	seen->high = high;
+	seen->oom = memory_event(m, EVENT_OOM);
+	return kind;
+}
+
+/* A counter is charged in batches of 64 pages, and others free meanwhile: a
+ * cgroup this close below its limit is at it. */
+#define CLOSE 64
+
+static __always_inline u32 limit_reached(struct mem_cgroup *m)
+{
+	u64 usage = BPF_CORE_READ(m, memory.usage.counter);
+
+	if (usage + CLOSE >= BPF_CORE_READ(m, memory.max))
+		return RECLAIM_LIMIT;
+	if (usage > BPF_CORE_READ(m, memory.high))
+		return RECLAIM_HIGH;
+	return RECLAIM_NONE;
+}
+
+#endif

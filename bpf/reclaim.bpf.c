@@ -1,0 +1,355 @@
+//go:build ignore
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * Reclaim: who stalls, for how long, on account of which limit. Each episode
+ * lies between a begin and an end tracepoint of the same task. fentry on
+ * try_to_free_mem_cgroup_pages, where allowed, names the cgroup being shrunk;
+ * elsewhere it is found from the counters of the task's own ancestors.
+ */
+#include "episode.h"
+#include "limits.h"
+
+const volatile bool want_reclaim = true;
+const volatile bool want_kswapd = false;
+const volatile bool begin_has_memcg = false; /* 7.1: (gfp, order, memcg) instead of (order, gfp) */
+
+static const struct episode empty_episode;
+
+static __always_inline struct episode *open_episode(void)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+
+	if (bpf_map_update_elem(&episodes, &tid, &empty_episode, BPF_ANY)) {
+		count_map_full(FAMILY_RECLAIM, 1);
+		return NULL;
+	}
+	return bpf_map_lookup_elem(&episodes, &tid);
+}
+
+static __always_inline void drop_episode(void)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+
+	bpf_map_delete_elem(&episodes, &tid);
+}
+
+/* Which limit made the current task reclaim, judged by its own ancestors. An
+ * event counted just now is proof; with several tasks at one limit another may
+ * have looked first, then being at the limit is what there is to go by. */
+static __always_inline void find_domain(struct episode *e)
+{
+	struct mem_cgroup *m = task_memcg((void *)bpf_get_current_task());
+	u64 near = 0;
+	u32 near_kind = RECLAIM_NONE;
+	int i;
+
+	for (i = 0; i < DEPTH && m; i++) {
+		u64 id = memcg_id(m);
+		u32 kind = limit_event(m, id);
+
+		if (kind && e->kind == RECLAIM_NONE) {
+			e->kind = kind;
+			e->domain = id;
+			e->certainty = SURE;
+		}
+		if (!near_kind) {
+			near_kind = limit_reached(m);
+			near = id;
+		}
+		m = memcg_parent(m);
+	}
+	if (e->kind != RECLAIM_NONE)
+		return;
+	e->certainty = INFERRED;
+	if (near_kind) {
+		e->kind = near_kind;
+		e->domain = near;
+	} else {
+		e->kind = RECLAIM_PROACTIVE; /* memory.reclaim, or a limit being lowered */
+	}
+}
+
+/* The same when the kernel has said which cgroup is being shrunk. */
+static __always_inline void judge_domain(struct episode *e, struct mem_cgroup *m)
+{
+	e->domain = memcg_id(m);
+	e->certainty = SURE;
+	e->kind = limit_event(m, e->domain);
+	if (e->kind == RECLAIM_NONE) {
+		e->certainty = INFERRED;
+		e->kind = limit_reached(m);
+	}
+	if (e->kind == RECLAIM_NONE)
+		e->kind = RECLAIM_PROACTIVE;
+}
+
+#define RECLAIM_OPTION_PROACTIVE (1 << 2)
+const volatile bool options_known = false; /* 6.1: the 4th argument is a set of options, before a bool */
+
+static __always_inline int announce(struct mem_cgroup *m, u64 options)
+{
+	struct episode *e;
+
+	if (!m)
+		return 0;
+	e = open_episode();
+	if (!e)
+		return 0;
+	judge_domain(e, m);
+	if (options_known && options & RECLAIM_OPTION_PROACTIVE) {
+		e->kind = RECLAIM_PROACTIVE;
+		e->certainty = SURE;
+	}
+	return 0;
+}
+
+SEC("fentry/try_to_free_mem_cgroup_pages")
+int BPF_PROG(fentry_try_to_free_mem_cgroup_pages, struct mem_cgroup *m, unsigned long nr, u32 gfp, u32 options)
+{
+	return announce(m, options);
+}
+
+SEC("kprobe/try_to_free_mem_cgroup_pages")
+int BPF_KPROBE(kprobe_try_to_free_mem_cgroup_pages, struct mem_cgroup *m, unsigned long nr, u32 gfp, u32 options)
+{
+	return announce(m, options);
+}
+
+static __always_inline struct episode *begin(u32 kind, u32 gfp, s32 order)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct episode *e = current_episode();
+
+	/* An announced episode is this one; any other is left over from a task
+	 * that never came back to its end. */
+	if (!e || e->begun || kind != RECLAIM_LIMIT)
+		e = open_episode();
+	if (!e)
+		return NULL;
+	if (kind != RECLAIM_LIMIT)
+		e->kind = kind;
+	e->begun = 1;
+	e->gfp = gfp;
+	e->order = order;
+	e->priority = -1;
+	e->node = -1;
+	e->scanned = UNKNOWN;
+	e->task_cgroup = memcg_id(task_memcg(task));
+	e->start = bpf_ktime_get_ns();
+	e->cpu_start = cpu_clock(task, e->start);
+	return e;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+int memcg_begin(u64 *ctx)
+{
+	struct episode *e;
+
+	if (begin_has_memcg)
+		e = begin(RECLAIM_LIMIT, ctx[0], ctx[1]);
+	else
+		e = begin(RECLAIM_LIMIT, ctx[1], ctx[0]);
+	if (!e || e->kind != RECLAIM_NONE)
+		return 0;
+	if (begin_has_memcg && ctx[2])
+		judge_domain(e, (void *)ctx[2]);
+	else
+		find_domain(e);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int direct_begin(u64 *ctx)
+{
+	if (begin_has_memcg)
+		begin(RECLAIM_DIRECT, ctx[0], ctx[1]);
+	else
+		begin(RECLAIM_DIRECT, ctx[1], ctx[0]);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_softlimit_reclaim_begin")
+int soft_begin(u64 *ctx)
+{
+	/* Within kswapd or direct reclaim it is a part of that. */
+	if (current_episode())
+		return 0;
+	if (begin_has_memcg)
+		begin(RECLAIM_SOFT, ctx[0], ctx[1]);
+	else
+		begin(RECLAIM_SOFT, ctx[1], ctx[0]);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_node_reclaim_begin")
+int BPF_PROG(node_begin, int nid, int order, u32 gfp)
+{
+	struct episode *e = begin(RECLAIM_NODE, gfp, order);
+
+	if (e)
+		e->node = nid;
+	return 0;
+}
+
+static __always_inline void send(void *ctx, struct episode *e, u32 family, u32 type, u64 end)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	u64 now = bpf_ktime_get_ns();
+	struct rec_reclaim *r;
+	s64 cpu;
+
+	if (want_stacks)
+		r = reserve(family, sizeof(*r), type, end);
+	else
+		r = reserve(family, __builtin_offsetof(struct rec_reclaim, stack), type, end);
+	if (!r)
+		return;
+	fill_task(&r->task, task);
+	r->domain = e->domain;
+	r->duration = end - e->start;
+	cpu = cpu_clock(task, now) - e->cpu_start;
+	r->cpu_ns = cpu < 0 ? 0 : cpu;
+	if (r->cpu_ns > r->duration)
+		r->cpu_ns = r->duration;
+	r->scanned = e->scanned;
+	r->reclaimed = e->reclaimed;
+	r->gfp = e->gfp;
+	r->order = e->order;
+	r->kind = e->kind;
+	r->certainty = e->certainty;
+	r->priority = e->priority;
+	r->node = e->node;
+	r->evicted_count = e->evicted_count;
+	r->evicted_other = e->evicted_other;
+	__builtin_memcpy(r->evicted, e->evicted, sizeof(r->evicted));
+	if (want_stacks) {
+		__builtin_memset(r->stack, 0, sizeof(r->stack));
+		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 3);
+	}
+	bpf_ringbuf_submit(r, 0);
+}
+
+/* Tells the tracer that a cgroup at its limit has nothing left to reclaim, so
+ * that it can look at what the memory is before a kill changes it. At most
+ * every 50 ms for one cgroup. */
+static __always_inline void send_pressure(u64 domain, u64 now)
+{
+	struct seen *seen = bpf_map_lookup_elem(&seen_events, &domain);
+	struct rec_pressure *r;
+
+	if (!seen || now - seen->pressed < 50000000)
+		return;
+	seen->pressed = now;
+	r = reserve(FAMILY_RECLAIM, sizeof(*r), REC_PRESSURE, now);
+	if (!r)
+		return;
+	r->domain = domain;
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+}
+
+static __always_inline int finish(void *ctx, u64 reclaimed)
+{
+	struct episode *e = current_episode();
+	u32 tid = bpf_get_current_pid_tgid();
+	u64 now = bpf_ktime_get_ns();
+	struct last_reclaim last = { .time = now };
+
+	if (!e || !e->begun)
+		return 0;
+	close_run(e);
+	e->reclaimed = reclaimed;
+	last.gfp = e->gfp;
+	last.order = e->order;
+	bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
+	if (is_watched(e->task_cgroup) || is_watched(e->domain)) {
+		if (want_reclaim && now - e->start >= min_stall)
+			send(ctx, e, FAMILY_RECLAIM, REC_RECLAIM, now);
+		if (e->kind == RECLAIM_LIMIT && !reclaimed)
+			send_pressure(e->domain, now);
+	}
+	if (e->domain)
+		add_history(e->domain, now, now - e->start, reclaimed);
+	drop_episode();
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
+int BPF_PROG(memcg_end, unsigned long reclaimed)
+{
+	return finish(ctx, reclaimed);
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int BPF_PROG(direct_end, unsigned long reclaimed)
+{
+	return finish(ctx, reclaimed);
+}
+
+SEC("tp_btf/mm_vmscan_node_reclaim_end")
+int BPF_PROG(node_end, unsigned long reclaimed)
+{
+	return finish(ctx, reclaimed);
+}
+
+SEC("tp_btf/mm_vmscan_memcg_softlimit_reclaim_end")
+int BPF_PROG(soft_end, unsigned long reclaimed)
+{
+	struct episode *e = current_episode();
+
+	return e && e->kind == RECLAIM_SOFT ? finish(ctx, reclaimed) : 0;
+}
+
+/* Does not fire under MGLRU before 6.12; then scanned stays unknown. */
+SEC("tp_btf/mm_vmscan_lru_shrink_inactive")
+int BPF_PROG(shrink_inactive, int nid, unsigned long scanned, unsigned long reclaimed, void *stat, int priority)
+{
+	struct episode *e = current_episode();
+
+	if (!e)
+		return 0;
+	e->scanned = (e->scanned == UNKNOWN ? 0 : e->scanned) + scanned;
+	e->last = bpf_ktime_get_ns();
+	if (e->priority < 0 || priority < e->priority)
+		e->priority = priority;
+	if (e->kind == RECLAIM_KSWAPD)
+		e->reclaimed += reclaimed;
+	return 0;
+}
+
+/*
+ * kswapd. One run lies between wake and sleep, less the nap of up to 0.1 s that
+ * kswapd takes before it believes that it is done: the run ends with the last
+ * sign of work. A second wake without a sleep begins a new run.
+ */
+static __always_inline int kswapd_finish(void *ctx)
+{
+	struct episode *e = current_episode();
+
+	if (!e || e->kind != RECLAIM_KSWAPD)
+		return 0;
+	close_run(e);
+	if (want_kswapd && e->last > e->start)
+		send(ctx, e, FAMILY_KSWAPD, REC_KSWAPD, e->last);
+	drop_episode();
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_kswapd_wake")
+int BPF_PROG(kswapd_wake, int nid, int zone, int order)
+{
+	struct episode *e;
+
+	kswapd_finish(ctx);
+	e = begin(RECLAIM_KSWAPD, 0, order);
+	if (e)
+		e->node = nid;
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_kswapd_sleep")
+int BPF_PROG(kswapd_sleep, int nid)
+{
+	return kswapd_finish(ctx);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,292 @@
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+
+	"github.com/oomtrace/oomtrace/bpf"
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// Config says what to attach and the constants that the programs are loaded
+// with.
+type Config struct {
+	Request
+	Hierarchy    int  // of the memory controller, 0 for cgroup v2
+	Filtered     bool // only cgroups in the map `watched`, and below `wanted_paths`
+	WantReclaim  bool
+	WantKswapd   bool
+	CountCache   bool
+	Stacks       bool
+	MinStallNS   uint64
+	RingBytes    int
+	BeforeAttach func(*Session) error // called with the maps made and nothing attached
+}
+
+// Session is a set of attached programs.
+type Session struct {
+	Maps     map[string]*ebpf.Map
+	Programs map[string]*ebpf.Program
+	Choices  []Choice
+
+	links   []io.Closer
+	objects []*ebpf.Collection
+}
+
+// Objects names the eBPF objects and how each is read.
+func Objects() map[string]func() (*ebpf.CollectionSpec, error) {
+	return map[string]func() (*ebpf.CollectionSpec, error){
+		"core": bpf.LoadCore, "lifecycle": bpf.LoadLifecycle, "oom": bpf.LoadOom,
+		"reclaim": bpf.LoadReclaim, "throttle": bpf.LoadThrottle, "cache": bpf.LoadCache,
+	}
+}
+
+// Attach plans, loads and attaches. A way that the kernel refuses gives way to
+// the next; the error is for a purpose that its family cannot do without.
+func Attach(cfg Config, p Prober) (*Session, error) {
+	// Kernels before 5.11 account maps against RLIMIT_MEMLOCK.
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w (needs CAP_SYS_RESOURCE on this kernel)", err)
+	}
+	if cfg.Refused == nil {
+		cfg.Refused = make(map[string]error)
+	}
+	s := &Session{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program)}
+	for {
+		s.Choices = Plan(Table(), p, cfg.Request)
+		again, err := s.attach(cfg, p)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		if !again {
+			return s, nil
+		}
+	}
+}
+
+// refusal is a way that did not work out.
+type refusal struct {
+	key string
+	err error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+// attach makes one attempt at the whole plan. It reports true when a way was
+// refused and the plan has to be made again.
+func (s *Session) attach(cfg Config, p Prober) (bool, error) {
+	var refused *refusal
+	err := s.load(cfg, p)
+	if err == nil {
+		if cfg.BeforeAttach != nil {
+			err = cfg.BeforeAttach(s)
+		}
+		if err == nil {
+			err = s.link()
+		}
+	}
+	if errors.As(err, &refused) {
+		cfg.Refused[refused.key] = refused.err
+		s.detach()
+		return true, nil
+	}
+	return false, err
+}
+
+func (s *Session) load(cfg Config, p Prober) error {
+	readers := Objects()
+	if err := s.loadObject(cfg, p, "core", readers["core"], nil); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(readers)) {
+		keep := make(map[string]Program)
+		kinds := make(map[string]string)
+		owners := make(map[string]string)
+		for _, c := range s.Choices {
+			if c.Way == nil || c.Way.Object != name {
+				continue
+			}
+			for _, prog := range c.Way.Programs {
+				keep[prog.Name] = prog
+				kinds[prog.Name] = c.Way.Kind
+				owners[prog.Name] = c.Key(c.Way)
+			}
+		}
+		if len(keep) == 0 {
+			continue
+		}
+		err := s.loadObject(cfg, p, name, readers[name], keep)
+		if err == nil {
+			continue
+		}
+		// The error names the program; the others of the object are not to
+		// blame, so only this one's way is closed.
+		for prog, key := range owners {
+			if strings.Contains(err.Error(), "program "+prog+":") {
+				return &refusal{key, fmt.Errorf("%s %s: %w", kinds[prog], keep[prog].Target, firstLine(err))}
+			}
+		}
+		return err
+	}
+	return nil
+}
+
+func firstLine(err error) error {
+	var v *ebpf.VerifierError
+	if errors.As(err, &v) && len(v.Log) > 1 {
+		return fmt.Errorf("the verifier refused it: %s", strings.TrimSpace(v.Log[len(v.Log)-2]))
+	}
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return errors.New(line)
+}
+
+func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*ebpf.CollectionSpec, error), keep map[string]Program) error {
+	spec, err := read()
+	if err != nil {
+		return fmt.Errorf("read object %s: %w", name, err)
+	}
+	for prog, ps := range spec.Programs {
+		want, ok := keep[prog]
+		if !ok {
+			delete(spec.Programs, prog)
+			continue
+		}
+		if ps.Type == ebpf.Tracing {
+			ps.AttachTo = want.Target
+		}
+	}
+	if cfg.RingBytes > 0 {
+		spec.Maps["events"].MaxEntries = uint32(cfg.RingBytes)
+	}
+	set := map[string]any{
+		"filtered": cfg.Filtered, "want_stacks": cfg.Stacks, "min_stall": cfg.MinStallNS,
+		"want_reclaim": cfg.WantReclaim, "want_kswapd": cfg.WantKswapd, "count_cache": cfg.CountCache,
+		"want_paths": true, "hierarchy": int32(cfg.Hierarchy),
+		"begin_has_memcg": BeginHasMemcg(p),
+		"options_known":   p.HasFunc("user_proactive_reclaim") || p.HasFunc("memory_reclaim"),
+		"mark_has_task":   p.ArgIs("mark_victim", 0, "task_struct"),
+		"gated":           !p.HasFunc("__mem_cgroup_handle_over_high"),
+	}
+	for key, value := range set {
+		v, ok := spec.Variables[key]
+		if !ok {
+			continue
+		}
+		if err := v.Set(value); err != nil {
+			return fmt.Errorf("object %s: set %s: %w", name, key, err)
+		}
+	}
+	opts := ebpf.CollectionOptions{MapReplacements: make(map[string]*ebpf.Map)}
+	for m := range spec.Maps {
+		if shared, ok := s.Maps[m]; ok && !strings.HasPrefix(m, ".") {
+			opts.MapReplacements[m] = shared
+		}
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
+	if err != nil {
+		return fmt.Errorf("load object %s: %w", name, err)
+	}
+	s.objects = append(s.objects, coll)
+	for m, loaded := range coll.Maps {
+		if _, ok := s.Maps[m]; ok || strings.HasPrefix(m, ".") {
+			continue
+		}
+		if s.Maps[m], err = loaded.Clone(); err != nil {
+			return fmt.Errorf("map %s: %w", m, err)
+		}
+	}
+	maps.Copy(s.Programs, coll.Programs)
+	return nil
+}
+
+func (s *Session) link() error {
+	for i := range s.Choices {
+		c := &s.Choices[i]
+		if c.Way == nil {
+			continue
+		}
+		for _, prog := range c.Way.Programs {
+			l, err := attachProgram(c.Way.Kind, prog, s.Programs[prog.Name])
+			if err != nil {
+				return &refusal{c.Key(c.Way), fmt.Errorf("attach %s to %s: %w", c.Way.Kind, prog.Target, firstLine(err))}
+			}
+			s.links = append(s.links, l)
+		}
+	}
+	return nil
+}
+
+func attachProgram(kind string, prog Program, p *ebpf.Program) (link.Link, error) {
+	switch {
+	case kind == Kprobe && prog.Return:
+		return link.Kretprobe(prog.Target, p, nil)
+	case kind == Kprobe:
+		return link.Kprobe(prog.Target, p, nil)
+	default:
+		return link.AttachTracing(link.TracingOptions{Program: p})
+	}
+}
+
+// Hooks lists what is attached.
+func (s *Session) Hooks() []event.Hook {
+	var out []event.Hook
+	for _, c := range s.Choices {
+		if c.Way != nil {
+			out = append(out, c.Hook())
+		}
+	}
+	return out
+}
+
+// Missing lists what no way was open for, and why.
+func (s *Session) Missing() []event.Missing { return Missing(s.Choices) }
+
+// Missing lists the choices that have no way.
+func Missing(choices []Choice) []event.Missing {
+	var out []event.Missing
+	for _, c := range choices {
+		if c.Way == nil {
+			out = append(out, event.Missing{Family: c.Family, What: c.lost(), Reason: strings.Join(c.Passed, "; ")})
+		}
+	}
+	return out
+}
+
+func (c Choice) lost() string {
+	if c.Without == "" {
+		return c.Name
+	}
+	return c.Without
+}
+
+func (s *Session) detach() {
+	for _, l := range s.links {
+		l.Close()
+	}
+	for _, c := range s.objects {
+		c.Close()
+	}
+	s.links, s.objects = nil, nil
+	clear(s.Programs)
+}
+
+// Detach removes the programs from their hooks and leaves the maps readable.
+func (s *Session) Detach() { s.detach() }
+
+// Close detaches and frees everything.
+func (s *Session) Close() {
+	s.detach()
+	for _, m := range s.Maps {
+		m.Close()
+	}
+	clear(s.Maps)
+}
