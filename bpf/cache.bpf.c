@@ -142,11 +142,16 @@ static __always_inline struct dentry *alias_of(struct inode *inode)
 static __noinline int send_path(struct inode *inode, u32 dev, u64 number)
 {
 	u64 now = bpf_ktime_get_ns();
-	struct dentry *d = alias_of(inode);
+	struct dentry *d = alias_of(inode), *parent;
 	struct rec_file *r;
 	int i;
 
-	if (!d || !may_send_path(now))
+	if (!d)
+		return 0;
+	/* A root has no name; nor has the inode of a block device, whose pages are
+	 * a file system's metadata. */
+	parent = BPF_CORE_READ(d, d_parent);
+	if (parent == d || !may_send_path(now))
 		return 0;
 	r = reserve(FAMILY_CACHE, sizeof(*r), REC_FILE, now);
 	if (!r)
@@ -156,19 +161,21 @@ static __noinline int send_path(struct inode *inode, u32 dev, u64 number)
 	r->count = 0;
 	r->truncated = 1;
 	r->pad = 0;
+	if (bpf_probe_read_kernel_str(r->name, NAME_LEN, BPF_CORE_READ(d, d_name.name)) <= 0)
+		r->name[0] = 0;
 	for (i = 0; i < COMPONENTS; i++) {
-		struct dentry *parent = BPF_CORE_READ(d, d_parent);
 		long n;
 
+		d = parent;
+		parent = BPF_CORE_READ(d, d_parent);
 		if (parent == d || !parent) {
 			r->truncated = 0;
 			break;
 		}
-		n = bpf_probe_read_kernel_str(r->names[i], COMPONENT_LEN, BPF_CORE_READ(d, d_name.name));
+		n = bpf_probe_read_kernel_str(r->directories[i], COMPONENT_LEN, BPF_CORE_READ(d, d_name.name));
 		if (n <= 0 || n == COMPONENT_LEN)
 			break;
 		r->count = i + 1;
-		d = parent;
 	}
 	bpf_ringbuf_submit(r, 0);
 	return 1;
@@ -176,15 +183,8 @@ static __noinline int send_path(struct inode *inode, u32 dev, u64 number)
 
 static __always_inline void name_file(struct run *run, struct inode *inode)
 {
-	struct file_key key = { .owner = run->owner, .inode = run->inode, .dev = run->dev };
-	struct file_counts *counts = bpf_map_lookup_elem(&cache_files, &key);
+	struct file_counts *counts = counts_of(run);
 
-	if (!counts) {
-		struct file_counts zero = {};
-
-		bpf_map_update_elem(&cache_files, &key, &zero, BPF_NOEXIST);
-		counts = bpf_map_lookup_elem(&cache_files, &key);
-	}
 	if (counts && !counts->named && send_path(inode, run->dev, run->inode))
 		counts->named = 1;
 }

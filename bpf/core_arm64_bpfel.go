@@ -76,6 +76,7 @@ const (
 type CoreFileCounts struct {
 	_     structs.HostLayout
 	Pages CoreCacheCounts
+	Born  uint64
 	Named uint64
 }
 
@@ -140,14 +141,15 @@ type CoreRecEvicted struct {
 }
 
 type CoreRecFile struct {
-	_         structs.HostLayout
-	Head      CoreRecHead
-	Inode     uint64
-	Dev       uint32
-	Count     uint32
-	Truncated uint32
-	Pad       uint32
-	Names     [14][64]uint8
+	_           structs.HostLayout
+	Head        CoreRecHead
+	Inode       uint64
+	Dev         uint32
+	Count       uint32
+	Truncated   uint32
+	Pad         uint32
+	Name        [256]uint8
+	Directories [14][80]uint8
 }
 
 type CoreRecHead struct {

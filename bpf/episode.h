@@ -64,6 +64,20 @@ static __always_inline struct episode *current_episode(void)
 	return bpf_map_lookup_elem(&episodes, &tid);
 }
 
+static __always_inline struct file_counts *counts_of(struct run *run)
+{
+	struct file_key key = { .owner = run->owner, .inode = run->inode, .dev = run->dev };
+	struct file_counts *counts = bpf_map_lookup_elem(&cache_files, &key);
+
+	if (!counts) {
+		struct file_counts fresh = { .born = bpf_ktime_get_ns() };
+
+		bpf_map_update_elem(&cache_files, &key, &fresh, BPF_NOEXIST);
+		counts = bpf_map_lookup_elem(&cache_files, &key);
+	}
+	return counts;
+}
+
 static __always_inline void add_counts(struct cache_counts *c, u32 cause, u64 pages)
 {
 	if (cause == CAUSE_ADD)
@@ -79,7 +93,6 @@ static __always_inline void add_counts(struct cache_counts *c, u32 cause, u64 pa
 /* Moves a run into the maps. */
 static __always_inline void flush_run(struct run *run)
 {
-	struct file_key file = { .owner = run->owner, .inode = run->inode, .dev = run->dev };
 	u64 owner = run->owner, pages = run->pages;
 	struct cache_counts *total;
 	struct file_counts *counts;
@@ -96,13 +109,7 @@ static __always_inline void flush_run(struct run *run)
 	else
 		count_map_full(FAMILY_CACHE, pages);
 
-	counts = bpf_map_lookup_elem(&cache_files, &file);
-	if (!counts) {
-		struct file_counts zero = {};
-
-		bpf_map_update_elem(&cache_files, &file, &zero, BPF_NOEXIST);
-		counts = bpf_map_lookup_elem(&cache_files, &file);
-	}
+	counts = counts_of(run);
 	if (counts)
 		add_counts(&counts->pages, run->cause, pages);
 

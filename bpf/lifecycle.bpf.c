@@ -5,8 +5,7 @@
  * so that nothing is missed between a cgroup's birth and the tracer's hearing
  * of it.
  */
-#include "compat.h"
-#include "emit.h"
+#include "limits.h"
 
 const volatile int hierarchy = 0; /* that of the memory controller: 0 is cgroup v2 */
 
@@ -41,6 +40,7 @@ struct {
 } newborn SEC(".maps");
 
 static const struct path_key empty_path;
+static const struct seen nothing_seen;
 static const u8 yes = 1;
 
 static __always_inline bool ours(struct cgroup *cgrp)
@@ -83,6 +83,8 @@ int mkdir(u64 *ctx)
 		return 0;
 	id = cgroup_id(cgrp);
 	bpf_map_update_elem(&newborn, &id, &yes, BPF_ANY);
+	/* its counters begin at zero: the first event at its limit is proof */
+	bpf_map_update_elem(&seen_events, &id, &nothing_seen, BPF_NOEXIST);
 	if (filtered) {
 		struct path_key *key;
 

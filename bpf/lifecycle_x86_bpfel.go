@@ -16,21 +16,24 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	LifecycleMapEvents      = "events"
-	LifecycleMapNewborn     = "newborn"
-	LifecycleMapPathScratch = "path_scratch"
-	LifecycleMapTallies     = "tallies"
-	LifecycleMapWantedPaths = "wanted_paths"
-	LifecycleMapWatched     = "watched"
-	LifecycleProgAttachTask = "attach_task"
-	LifecycleProgMkdir      = "mkdir"
-	LifecycleProgRelease    = "release"
-	LifecycleProgRename     = "rename"
-	LifecycleProgRmdir      = "rmdir"
-	LifecycleVarFiltered    = "filtered"
-	LifecycleVarHierarchy   = "hierarchy"
-	LifecycleVarMinStall    = "min_stall"
-	LifecycleVarWantStacks  = "want_stacks"
+	LifecycleMapEvents       = "events"
+	LifecycleMapHistories    = "histories"
+	LifecycleMapLastReclaims = "last_reclaims"
+	LifecycleMapNewborn      = "newborn"
+	LifecycleMapPathScratch  = "path_scratch"
+	LifecycleMapSeenEvents   = "seen_events"
+	LifecycleMapTallies      = "tallies"
+	LifecycleMapWantedPaths  = "wanted_paths"
+	LifecycleMapWatched      = "watched"
+	LifecycleProgAttachTask  = "attach_task"
+	LifecycleProgMkdir       = "mkdir"
+	LifecycleProgRelease     = "release"
+	LifecycleProgRename      = "rename"
+	LifecycleProgRmdir       = "rmdir"
+	LifecycleVarFiltered     = "filtered"
+	LifecycleVarHierarchy    = "hierarchy"
+	LifecycleVarMinStall     = "min_stall"
+	LifecycleVarWantStacks   = "want_stacks"
 )
 
 // LoadLifecycle returns the embedded CollectionSpec for Lifecycle.
@@ -86,12 +89,15 @@ type LifecycleProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LifecycleMapSpecs struct {
-	Events      *ebpf.MapSpec `ebpf:"events"`
-	Newborn     *ebpf.MapSpec `ebpf:"newborn"`
-	PathScratch *ebpf.MapSpec `ebpf:"path_scratch"`
-	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
-	WantedPaths *ebpf.MapSpec `ebpf:"wanted_paths"`
-	Watched     *ebpf.MapSpec `ebpf:"watched"`
+	Events       *ebpf.MapSpec `ebpf:"events"`
+	Histories    *ebpf.MapSpec `ebpf:"histories"`
+	LastReclaims *ebpf.MapSpec `ebpf:"last_reclaims"`
+	Newborn      *ebpf.MapSpec `ebpf:"newborn"`
+	PathScratch  *ebpf.MapSpec `ebpf:"path_scratch"`
+	SeenEvents   *ebpf.MapSpec `ebpf:"seen_events"`
+	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
+	WantedPaths  *ebpf.MapSpec `ebpf:"wanted_paths"`
+	Watched      *ebpf.MapSpec `ebpf:"watched"`
 }
 
 // LifecycleVariableSpecs contains global variables before they are loaded into the kernel.
@@ -124,19 +130,25 @@ func (o *LifecycleObjects) Close() error {
 //
 // It can be passed to LoadLifecycleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LifecycleMaps struct {
-	Events      *ebpf.Map `ebpf:"events"`
-	Newborn     *ebpf.Map `ebpf:"newborn"`
-	PathScratch *ebpf.Map `ebpf:"path_scratch"`
-	Tallies     *ebpf.Map `ebpf:"tallies"`
-	WantedPaths *ebpf.Map `ebpf:"wanted_paths"`
-	Watched     *ebpf.Map `ebpf:"watched"`
+	Events       *ebpf.Map `ebpf:"events"`
+	Histories    *ebpf.Map `ebpf:"histories"`
+	LastReclaims *ebpf.Map `ebpf:"last_reclaims"`
+	Newborn      *ebpf.Map `ebpf:"newborn"`
+	PathScratch  *ebpf.Map `ebpf:"path_scratch"`
+	SeenEvents   *ebpf.Map `ebpf:"seen_events"`
+	Tallies      *ebpf.Map `ebpf:"tallies"`
+	WantedPaths  *ebpf.Map `ebpf:"wanted_paths"`
+	Watched      *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *LifecycleMaps) Close() error {
 	return _LifecycleClose(
 		m.Events,
+		m.Histories,
+		m.LastReclaims,
 		m.Newborn,
 		m.PathScratch,
+		m.SeenEvents,
 		m.Tallies,
 		m.WantedPaths,
 		m.Watched,

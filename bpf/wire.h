@@ -15,7 +15,8 @@
 #define EVICTED_MAX 8   /* files named by one episode */
 #define STACK_MAX 40    /* frames kept of a kernel stack */
 #define COMPONENTS 14   /* directories of a file's path that are kept */
-#define COMPONENT_LEN 64
+#define COMPONENT_LEN 80 /* longer names cut the path short; container layers have 64 */
+#define NAME_LEN 256
 #define PATH_LEN 512 /* of a cgroup; also the key of want_paths */
 
 enum family { FAMILY_OOM, FAMILY_RECLAIM, FAMILY_KSWAPD, FAMILY_THROTTLE, FAMILY_CACHE, FAMILY_CGROUP, FAMILY_COUNT };
@@ -177,10 +178,11 @@ struct rec_file {
 	struct rec_head head;
 	u64 inode;
 	u32 dev;
-	u32 count;     /* components, the file's own name first */
-	u32 truncated; /* a component or the depth was cut */
+	u32 count;     /* of directories, the nearest first */
+	u32 truncated; /* a directory's name or the depth was cut */
 	u32 pad;
-	u8 names[COMPONENTS][COMPONENT_LEN];
+	u8 name[NAME_LEN];
+	u8 directories[COMPONENTS][COMPONENT_LEN];
 };
 
 /* counted in the kernel, read from maps */
@@ -203,6 +205,7 @@ struct file_key {
 
 struct file_counts {
 	struct cache_counts pages;
+	u64 born;  /* CLOCK_MONOTONIC: tells a fresh entry from a forgotten one */
 	u64 named; /* its path was sent */
 };
 

@@ -36,6 +36,7 @@ func DefaultFamilies() []string { return []string{FamilyOOM, FamilyReclaim, Fami
 // kernels that have better.
 const (
 	TierBest       = ""           // whatever this kernel has
+	TierKprobe     = "kprobe"     // as on a kernel without BPF trampolines
 	TierTracepoint = "tracepoint" // as on a kernel with lockdown: no fentry, no kprobe
 )
 
@@ -74,6 +75,8 @@ type Selector struct {
 	PID  int    // the cgroup this process is in
 	// Container is a container's id (or a prefix of 8 or more characters).
 	Container string
+	// Pod is a pod's UID.
+	Pod string
 }
 
 // Sink takes events in order. It is called from one goroutine; an error ends

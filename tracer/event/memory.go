@@ -32,7 +32,10 @@ type Figures struct {
 	// what reclaim cannot take back.
 	Available *uint64 `json:"available_bytes,omitempty"`
 
-	// Source says where the figures were read: bpf or cgroupfs.
+	// ReadNS is when the composition (anon and below) was read, as an offset from
+	// the event's time; only where it is not the event's own moment.
+	ReadNS *int64 `json:"read_ns,omitempty"`
+	// Source says where the composition was read: bpf or cgroupfs.
 	Source string `json:"source,omitempty"`
 }
 

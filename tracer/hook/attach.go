@@ -20,15 +20,18 @@ import (
 // with.
 type Config struct {
 	Request
-	Hierarchy    int  // of the memory controller, 0 for cgroup v2
-	Filtered     bool // only cgroups in the map `watched`, and below `wanted_paths`
-	WantReclaim  bool
-	WantKswapd   bool
-	CountCache   bool
-	Stacks       bool
-	MinStallNS   uint64
-	RingBytes    int
-	BeforeAttach func(*Session) error // called with the maps made and nothing attached
+	Hierarchy   int  // of the memory controller, 0 for cgroup v2
+	Filtered    bool // only cgroups in the map `watched`, and below `wanted_paths`
+	WantReclaim bool
+	WantKswapd  bool
+	CountCache  bool
+	Stacks      bool
+	MinStallNS  uint64
+	RingBytes   int
+	// Seed is called when the cgroups' lifecycle is followed and nothing else is
+	// attached yet: what it learns of the cgroups then stays true. May be nil,
+	// and may be called again after a refusal.
+	Seed func(*Session) error
 }
 
 // Session is a set of attached programs.
@@ -87,12 +90,7 @@ func (s *Session) attach(cfg Config, p Prober) (bool, error) {
 	var refused *refusal
 	err := s.load(cfg, p)
 	if err == nil {
-		if cfg.BeforeAttach != nil {
-			err = cfg.BeforeAttach(s)
-		}
-		if err == nil {
-			err = s.link()
-		}
+		err = s.link(cfg.Seed)
 	}
 	if errors.As(err, &refused) {
 		cfg.Refused[refused.key] = refused.err
@@ -208,9 +206,15 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 	return nil
 }
 
-func (s *Session) link() error {
+func (s *Session) link(seed func(*Session) error) error {
 	for i := range s.Choices {
 		c := &s.Choices[i]
+		if c.Family != familyCgroup && seed != nil {
+			if err := seed(s); err != nil {
+				return err
+			}
+			seed = nil
+		}
 		if c.Way == nil {
 			continue
 		}

@@ -1,0 +1,379 @@
+package tracer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/oomtrace/oomtrace/bpf"
+	"github.com/oomtrace/oomtrace/tracer/decode"
+	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/oom"
+	"github.com/oomtrace/oomtrace/tracer/tally"
+)
+
+const (
+	// settle is how long an incident stays open after its last record, so that
+	// the victim's companions, which are signalled right after it, are in it.
+	settle = 2 * time.Millisecond
+	// settleGroup is the same for a group, whose members are marked one by one.
+	settleGroup = 20 * time.Millisecond
+	// giveUp is when an incident is closed whose end never came.
+	giveUp = time.Second
+	// waitForEnd is how long victims may take to be gone.
+	waitForEnd = 30 * time.Second
+	// before is the window of reclaim_before.
+	before = 10 * time.Second
+)
+
+// unknown and unlimited figures of the wire.
+const unknown = ^uint64(0)
+
+// incident collects the records of one invocation of the OOM killer.
+type incident struct {
+	id      uint64
+	trigger bpf.CoreRecTask
+	first   *bpf.CoreRecOomMark // nil until a victim was marked
+	stack   []string
+	group   bool
+
+	killed     []event.Killed
+	tgids      map[uint32]bool // killed, each once
+	waiting    map[uint32]event.Process
+	candidates []bpf.CoreRecOomCandidate
+	walked     uint32
+	done       bool
+	more       bool   // a done record is to come
+	touched    uint64 // CLOCK_MONOTONIC of the latest record
+
+	written  bool
+	foreign  bool // of cgroups that are not traced
+	memory   *event.Figures
+	late     []event.Killed // killed after the incident was written
+	timeline event.Timeline
+	freed    *uint64
+	usage    uint64 // of the domain when the victim was marked, bytes
+	deadline uint64
+}
+
+func (t *Tracer) incident(id uint64) *incident {
+	in := t.incidents[id]
+	if in == nil {
+		in = &incident{id: id, tgids: make(map[uint32]bool), waiting: make(map[uint32]event.Process)}
+		t.incidents[id] = in
+	}
+	return in
+}
+
+func (t *Tracer) marked(r *decode.Mark) {
+	in := t.incident(r.Incident)
+	in.touched = r.Head.Time
+	flags := bpf.CoreOomFlags(r.Flags)
+	in.group = in.group || flags&bpf.CoreOomFlagsOOM_GROUP != 0
+	reason := "chosen"
+	if in.first == nil {
+		mark := *r.CoreRecOomMark
+		in.first = &mark
+		in.trigger = r.Trigger
+		in.more = flags&bpf.CoreOomFlagsOOM_MORE != 0
+		in.deadline = r.Head.Time + uint64(waitForEnd)
+		if r.Stack != nil {
+			in.stack = t.symbols().stack(r.Stack)
+		}
+		in.usage = unknown
+		if r.Memory.Usage != unknown {
+			in.usage = r.Memory.Usage * t.page
+		}
+		in.memory = t.composition(in.first)
+	} else {
+		reason = "group"
+	}
+	in.kill(t, &r.Victim, reason)
+	in.waiting[r.Victim.Tgid] = process(&r.Victim)
+}
+
+// kill adds a process to the killed, once.
+func (in *incident) kill(t *Tracer, task *bpf.CoreRecTask, reason string) {
+	if in.tgids[task.Tgid] {
+		return
+	}
+	in.tgids[task.Tgid] = true
+	k := event.Killed{Actor: t.names.actor(task), Reason: reason}
+	if in.written {
+		in.late = append(in.late, k)
+	} else {
+		in.killed = append(in.killed, k)
+	}
+}
+
+// exited notes that a victim is gone.
+func (t *Tracer) exited(r *bpf.CoreRecOomExit) {
+	in := t.incidents[r.Incident]
+	if in == nil || in.first == nil {
+		return
+	}
+	delete(in.waiting, r.Tgid)
+	if len(in.waiting) == 0 {
+		in.timeline.ExitedNS = since(in, r.Head.Time)
+	}
+	if r.Usage != unknown {
+		in.fell(r.Usage*t.page, r.Head.Time)
+	}
+}
+
+// fell takes a reading of the domain's usage after the kill.
+func (in *incident) fell(usage, at uint64) {
+	if in.usage == unknown || usage >= in.usage {
+		return
+	}
+	freed := in.usage - usage
+	if in.freed == nil {
+		in.timeline.FreedNS = since(in, at)
+	}
+	if in.freed == nil || freed > *in.freed {
+		in.freed = &freed
+	}
+}
+
+func since(in *incident, at uint64) *int64 {
+	d := int64(at) - int64(in.first.Head.Time)
+	return &d
+}
+
+// settleIncidents writes the incidents that are complete and ends those that are
+// over. It returns when it wants to be called again, 0 for no particular time.
+func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
+	var next uint64
+	soon := func(at uint64) {
+		if next == 0 || at < next {
+			next = at
+		}
+	}
+	for _, id := range sortedKeys(t.incidents) {
+		in := t.incidents[id]
+		if in.first == nil {
+			// Invoked, and nobody was marked: it was given up, or a victim of
+			// before is still exiting.
+			if in.done || now > in.touched+uint64(giveUp) || final {
+				delete(t.incidents, id)
+			} else {
+				soon(in.touched + uint64(giveUp))
+			}
+			continue
+		}
+		if !in.written {
+			wait := settle
+			switch {
+			case in.done && bpf.CoreOomFlags(in.first.Flags)&bpf.CoreOomFlagsOOM_CONTROL != 0:
+				wait = 0 // the kernel has left the OOM killer
+			case in.more && !in.done:
+				wait = giveUp
+			case in.group:
+				wait = settleGroup
+			}
+			if at := in.touched + uint64(wait); now < at && !final {
+				soon(at)
+				continue
+			}
+			in.written = true
+			if err := t.emitKill(in); err != nil {
+				return 0, err
+			}
+		}
+		over := len(in.waiting) == 0 && (in.usage == unknown || in.freed != nil)
+		if !over && len(in.waiting) == 0 {
+			// The last victim is gone; see whether memory has come back since.
+			if cg, ok := t.names.tree.Lookup(in.first.Domain); ok {
+				if usage, err := t.mount.Usage(cg.Path); err == nil {
+					in.fell(usage, now)
+				}
+			}
+			over = in.freed != nil
+		}
+		switch {
+		case over || in.foreign || now >= in.deadline || final:
+			delete(t.incidents, id)
+			if err := t.emitEnd(in); err != nil {
+				return 0, err
+			}
+		case len(in.waiting) == 0:
+			soon(now + uint64(50*time.Millisecond))
+		default:
+			soon(in.deadline)
+		}
+	}
+	return next, nil
+}
+
+func (in *incident) name() string { return fmt.Sprintf("%x", in.id) }
+
+func (t *Tracer) emitKill(in *incident) error {
+	m := in.first
+	flags := bpf.CoreOomFlags(m.Flags)
+	told := flags&bpf.CoreOomFlagsOOM_CONTROL != 0
+	e := &event.OOMKill{
+		Meta:     event.Meta{Type: event.TypeOOMKill, Time: t.clock.wall(m.Head.Time)},
+		Incident: in.name(), Killed: in.killed, Group: in.group, Source: event.SourceBPF,
+	}
+	e.Trigger.Actor = t.names.actor(&in.trigger)
+	e.Trigger.Stack = in.stack
+	if flags&bpf.CoreOomFlagsOOM_GFP != 0 {
+		order := int(m.Order)
+		e.Trigger.Order, e.Trigger.GFPFlags = &order, t.gfp.String(m.Gfp)
+	}
+
+	e.Domain = event.OOMDomain{Constraint: constraint(m), Source: event.SourceInferred, Memory: in.memory}
+	if told || flags&bpf.CoreOomFlagsOOM_LOCKED != 0 {
+		e.Domain.Source = event.SourceBPF
+	}
+	if m.Domain != 0 {
+		e.Domain.Cgroup, e.Domain.Container = t.names.cgroup(m.Domain)
+	}
+	total := m.Totalpages
+	if !told {
+		total = t.totalPages(m)
+	}
+	if total != 0 {
+		e.Domain.TotalPages = &total
+	}
+
+	e.Victim.Actor = t.names.actor(&m.Victim)
+	t.weigh(&e.Victim, &m.Mm, total)
+	if told {
+		points := m.Points
+		e.Victim.Badness = &points
+	}
+	for i := range in.candidates {
+		c := &in.candidates[i]
+		out := event.Candidate{Actor: t.names.actor(&c.Task)}
+		t.weigh(&out, &c.Mm, total)
+		if c.Scored != 0 {
+			points := c.Points
+			out.Badness = &points
+		}
+		e.Candidates = append(e.Candidates, out)
+	}
+	slices.SortStableFunc(e.Candidates, func(a, b event.Candidate) int {
+		return cmp.Compare(score(b.Badness), score(a.Badness))
+	})
+	if seen := uint64(in.walked); seen > uint64(len(in.candidates)) {
+		e.CandidatesMissing = seen - uint64(len(in.candidates))
+	}
+
+	offset := func(at uint64) *int64 {
+		if at == 0 {
+			return nil
+		}
+		return since(in, at)
+	}
+	in.timeline.InvokedNS, in.timeline.SelectedNS, in.timeline.SignalledNS = offset(m.Invoked), offset(m.Selected), offset(m.Signalled)
+	e.Timeline = in.timeline
+	e.Timeline.ExitedNS, e.Timeline.FreedNS = nil, nil
+	if histories := t.session.Maps["histories"]; histories != nil && m.Domain != 0 {
+		if h, err := tally.ReadHistory(histories, m.Domain, m.Head.Time, before); err == nil {
+			e.ReclaimBefore = &event.ReclaimBefore{WindowNS: int64(before), Episodes: h.Episodes, StalledNS: int64(h.Stalled), Reclaimed: h.Reclaimed}
+		}
+	}
+	in.candidates = nil
+	wanted := t.selected(m.Domain) || t.selected(m.Victim.Cgroup) || t.selected(m.Trigger.Cgroup)
+	for _, k := range in.killed {
+		wanted = wanted || k.Cgroup != nil && t.selected(k.Cgroup.ID)
+	}
+	if !wanted {
+		in.foreign = true
+		return nil
+	}
+	return t.emit(e)
+}
+
+func score(badness *int64) int64 {
+	if badness == nil {
+		return -1 << 63
+	}
+	return *badness
+}
+
+func (t *Tracer) emitEnd(in *incident) error {
+	if in.foreign {
+		return nil
+	}
+	e := &event.OOMEnd{
+		Meta:     event.Meta{Type: event.TypeOOMEnd, Time: t.clock.wall(in.first.Head.Time)},
+		Incident: in.name(), Timeline: in.timeline, Freed: in.freed, Killed: in.late,
+	}
+	for _, tgid := range sortedKeys(in.waiting) {
+		e.Survivors = append(e.Survivors, in.waiting[tgid])
+	}
+	return t.emit(e)
+}
+
+func constraint(m *bpf.CoreRecOomMark) string {
+	switch m.Constraint {
+	case 1:
+		return event.ConstraintCpuset
+	case 2:
+		return event.ConstraintMempolicy
+	case 3:
+		return event.ConstraintMemcg
+	}
+	return event.ConstraintGlobal
+}
+
+// weigh fills in what a process held, and its badness where it may be killed.
+func (t *Tracer) weigh(c *event.Candidate, m *bpf.CoreRecMm, total uint64) {
+	adj := int(m.Adj)
+	c.OOMScoreAdj = &adj
+	c.Unkillable = unkillable(bpf.CoreUnkillable(m.Unkillable))
+	if m.Known == 0 {
+		return
+	}
+	bytes := func(pages uint64) *uint64 {
+		v := pages * t.page
+		return &v
+	}
+	tables := m.Pgtables
+	c.TotalVM, c.AnonRSS, c.FileRSS, c.ShmemRSS = bytes(m.TotalVm), bytes(m.Anon), bytes(m.File), bytes(m.Shmem)
+	c.Swap, c.PageTables = bytes(m.Swap), &tables
+	if c.Unkillable == "" && (total != 0 || adj == 0) {
+		points := oom.Badness(oom.Figures{
+			File: m.File, Anon: m.Anon, Shmem: m.Shmem, Swap: m.Swap,
+			PageTableBytes: m.Pgtables, PageBytes: t.page, ScoreAdj: adj, Origin: m.Origin != 0,
+		}, total)
+		c.Badness = &points
+	}
+}
+
+func unkillable(u bpf.CoreUnkillable) string {
+	switch u {
+	case bpf.CoreUnkillableUNKILLABLE_ADJ:
+		return "oom_score_adj"
+	case bpf.CoreUnkillableUNKILLABLE_REAPED:
+		return "reaped"
+	case bpf.CoreUnkillableUNKILLABLE_VFORK:
+		return "vfork"
+	case bpf.CoreUnkillableUNKILLABLE_KTHREAD:
+		return "kernel_thread"
+	case bpf.CoreUnkillableUNKILLABLE_INIT:
+		return "init"
+	case bpf.CoreUnkillableUNKILLABLE_NO_MM:
+		return "no_memory"
+	}
+	return ""
+}
+
+// totalPages computes what the kernel scaled by, where it could not be read.
+func (t *Tracer) totalPages(m *bpf.CoreRecOomMark) uint64 {
+	ram, swap := memoryTotals(t.procRoot)
+	if m.Domain == 0 {
+		return (ram + swap) / t.page
+	}
+	l := oom.Limits{Version: t.mount.Version, TotalSwap: swap / t.page, Swappiness: t.swappiness(m.Domain)}
+	if m.Memory.Max != unknown {
+		l.Memory = &m.Memory.Max
+	}
+	if m.Memory.SwapMax != unknown {
+		l.Swap, l.MemorySwap = &m.Memory.SwapMax, &m.Memory.SwapMax
+	}
+	return oom.TotalPages(l)
+}

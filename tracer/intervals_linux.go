@@ -1,0 +1,249 @@
+package tracer
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/hook"
+	"github.com/oomtrace/oomtrace/tracer/tally"
+)
+
+const (
+	busiestFiles   = 10 // named in one cache event
+	busiestEvictor = 10
+	// pressureLasts is how long after its last stall a cgroup's memory is
+	// still sampled.
+	pressureLasts = 10 * time.Second
+)
+
+func (t *Tracer) underPressure(id, at uint64) {
+	if t.opts.wants(FamilyMemory) {
+		t.pressures[id] = at
+	}
+}
+
+// tellIntervals writes the events that come once an interval.
+func (t *Tracer) tellIntervals() error {
+	if t.cache != nil {
+		if err := t.tellCache(); err != nil {
+			return err
+		}
+	}
+	if t.opts.wants(FamilyMemory) {
+		return t.tellMemory()
+	}
+	return nil
+}
+
+func (t *Tracer) tellCache() error {
+	now := t.clock.now()
+	began := t.intervals.cache
+	traffic, err := t.cache.Read()
+	if err != nil {
+		t.opts.Warn(err.Error())
+	}
+	t.intervals.cache = now
+	for _, owner := range sortedKeys(traffic) {
+		if owner != 0 && !t.selected(owner) || owner == 0 && len(t.opts.Cgroups) > 0 {
+			continue
+		}
+		if err := t.emit(t.cacheEvent(owner, traffic[owner], began, now)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Tracer) cacheEvent(owner uint64, tr *tally.Traffic, began, now uint64) *event.Cache {
+	e := &event.Cache{
+		Meta:       event.Meta{Type: event.TypeCache, Time: t.clock.wall(began)},
+		IntervalNS: int64(now - began), Added: tr.Added, Evicted: tr.Evicted,
+		Removed: tr.Truncated + tr.Invalidated, Invalidated: tr.Invalidated,
+	}
+	e.Cgroup, e.Container = t.names.cgroup(owner)
+	t.refaults(e, owner, tr)
+	slices.SortFunc(tr.EvictedBy, func(a, b tally.Evictor) int { return cmp.Compare(b.Pages, a.Pages) })
+	for _, v := range tr.EvictedBy[:min(len(tr.EvictedBy), busiestEvictor)] {
+		by := event.EvictedBy{Kswapd: v.Kswapd, Pages: v.Pages}
+		if !v.Kswapd {
+			by.Cgroup, by.Container = t.names.cgroup(v.Cgroup)
+		}
+		e.EvictedBy = append(e.EvictedBy, by)
+	}
+	total := func(f tally.File) uint64 { return f.Added + f.Evicted + f.Truncated + f.Invalidated }
+	slices.SortFunc(tr.Files, func(a, b tally.File) int {
+		return cmp.Or(cmp.Compare(total(b), total(a)), cmp.Compare(a.Inode, b.Inode))
+	})
+	for _, f := range tr.Files[:min(len(tr.Files), busiestFiles)] {
+		e.Files = append(e.Files, event.CacheFile{
+			File: t.names.file(f.Dev, f.Inode), Added: f.Added, Evicted: f.Evicted, Removed: f.Truncated + f.Invalidated,
+		})
+	}
+	return e
+}
+
+// refaults tells how many pages came back after they were evicted: counted by
+// the hook where there is one, else what the cgroup's own statistics rose by.
+func (t *Tracer) refaults(e *event.Cache, owner uint64, tr *tally.Traffic) {
+	if t.refaultHook() {
+		e.Refaulted, e.RefaultedOf = &tr.Refaulted, event.SourceBPF
+		return
+	}
+	if e.Cgroup == nil || e.Cgroup.Path == "" {
+		return
+	}
+	now, err := t.mount.Stat(e.Cgroup.Path)
+	if err != nil || now.RefaultFile == nil {
+		return
+	}
+	before, known := t.stats[owner]
+	t.stats[owner] = now
+	entry, _ := t.names.tree.Entry(owner)
+	if now.Hierarchical && t.hasChildren(owner) {
+		return // theirs are in it
+	}
+	if !known && !entry.Born.IsZero() {
+		before.RefaultFile = new(uint64) // born under our eyes
+	}
+	if before.RefaultFile == nil || *now.RefaultFile < *before.RefaultFile {
+		return
+	}
+	n := *now.RefaultFile - *before.RefaultFile
+	e.Refaulted, e.RefaultedOf = &n, event.SourceCgroupfs
+}
+
+func (t *Tracer) hasChildren(id uint64) bool {
+	for range t.names.tree.Children(id) {
+		return true
+	}
+	return false
+}
+
+func (t *Tracer) refaultHook() bool {
+	return slices.ContainsFunc(t.session.Choices, func(c hook.Choice) bool {
+		return c.Family == FamilyCache && c.Name == "refault" && c.Way != nil && c.Way.Kind == hook.Fentry
+	})
+}
+
+// seedStats reads where refault counts begin.
+func (t *Tracer) seedStats() {
+	if t.refaultHook() {
+		return
+	}
+	for id, path := range t.names.tree.All() {
+		if s, err := t.mount.Stat(path); err == nil {
+			t.stats[id] = s
+		}
+	}
+}
+
+// tellMemory samples the composition of the cgroups that were asked for, or
+// without a filter of those under pressure.
+func (t *Tracer) tellMemory() error {
+	now := t.clock.now()
+	var ids []uint64
+	if len(t.opts.Cgroups) > 0 {
+		for _, root := range sortedKeys(t.roots) {
+			ids = append(ids, root)
+			for id := range t.names.tree.Subtree(root) {
+				ids = append(ids, id)
+			}
+		}
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+	} else {
+		for _, id := range sortedKeys(t.pressures) {
+			if now > t.pressures[id]+uint64(pressureLasts) {
+				delete(t.pressures, id)
+				continue
+			}
+			ids = append(ids, id)
+		}
+	}
+	for _, id := range ids {
+		if !t.names.tree.Alive(id) {
+			continue
+		}
+		cg, c := t.names.cgroup(id)
+		at := t.clock.now()
+		figures, err := t.mount.Read(cg.Path)
+		if err != nil { // removed meanwhile
+			continue
+		}
+		e := &event.MemorySample{Meta: event.Meta{Type: event.TypeMemory, Time: t.clock.wall(at)}, Cgroup: *cg, Container: c, Memory: figures}
+		if err := t.emit(e); err != nil {
+			return err
+		}
+	}
+	t.intervals.memory = now
+	return nil
+}
+
+// tellLosses reads how much was sent and lost and writes what was lost since it
+// was told last.
+func (t *Tracer) tellLosses() error {
+	records, err := tally.ReadRecords(t.session.Maps["tallies"])
+	if err != nil {
+		t.opts.Warn(err.Error())
+		return nil
+	}
+	since := t.counters.told
+	now := time.Now()
+	t.counters.told = now
+	tell := func(family string, n uint64, reason string) error {
+		if n == 0 {
+			return nil
+		}
+		return t.emit(&event.Lost{
+			Meta: event.Meta{Type: event.TypeLost, Time: now.UTC()}, Family: family, Count: n, Since: since.UTC(), Reason: reason,
+		})
+	}
+	for i, r := range records {
+		t.counters.sent[i] = r.Sent
+		if err := tell(familyName(i), r.Lost-t.counters.lost[i], "the ring buffer was full"); err != nil {
+			return err
+		}
+		t.counters.lost[i] = r.Lost
+		if err := tell(familyName(i), r.MapFull-t.counters.full[i], "a map was full"); err != nil {
+			return err
+		}
+		t.counters.full[i] = r.MapFull
+	}
+	for _, s := range t.countSkipped() {
+		if err := tell(s.family, s.count, "program "+s.program+" was passed over: it was already running on that CPU"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type skipped struct {
+	family, program string
+	count           uint64
+}
+
+// countSkipped gives how often the kernel passed programs over since it was
+// asked last (5.12; earlier kernels do not count).
+func (t *Tracer) countSkipped() []skipped {
+	var out []skipped
+	for _, c := range t.session.Choices {
+		if c.Way == nil {
+			continue
+		}
+		for _, p := range c.Way.Programs {
+			prog := t.session.Programs[p.Name]
+			if prog == nil {
+				continue
+			}
+			stats, err := prog.Stats()
+			if err != nil || stats.RecursionMisses <= t.counters.skipped[p.Name] {
+				continue
+			}
+			out = append(out, skipped{c.Family, p.Name, stats.RecursionMisses - t.counters.skipped[p.Name]})
+			t.counters.skipped[p.Name] = stats.RecursionMisses
+		}
+	}
+	return out
+}

@@ -1,0 +1,142 @@
+package tracer
+
+import (
+	"bufio"
+	"cmp"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/oomtrace/oomtrace/bpf"
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+
+// noLimit: page counters without a limit hold PAGE_COUNTER_MAX, LONG_MAX over
+// the page size.
+func (t *Tracer) noLimit(pages uint64) bool { return pages >= (1<<63-1)/t.page }
+
+// sample is a reading of a cgroup's files.
+type sample struct {
+	at      uint64 // CLOCK_MONOTONIC
+	figures event.Figures
+}
+
+// pressed reads a cgroup whose reclaim has come to nothing: should it be killed
+// now, this is what its memory was.
+func (t *Tracer) pressed(r *bpf.CoreRecPressure) {
+	cg, ok := t.names.tree.Resolve(r.Domain)
+	if !ok {
+		return
+	}
+	figures, err := t.mount.Read(cg.Path)
+	if err != nil {
+		return
+	}
+	if len(t.samples) > 4096 {
+		clear(t.samples)
+	}
+	t.samples[r.Domain] = sample{t.clock.now(), figures}
+}
+
+// composition tells what a domain's memory was at a kill. Usage and limits were
+// read in the kernel at that moment. What the usage consisted of comes from the
+// cgroup's files: read at the last fruitless reclaim before, or now, whichever
+// saw the usage nearer to that at the kill.
+func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
+	if m.Domain == 0 {
+		return nil
+	}
+	var f event.Figures
+	at := t.clock.now()
+	if cg, ok := t.names.tree.Resolve(m.Domain); ok {
+		if now, err := t.mount.Read(cg.Path); err == nil {
+			f = now
+		}
+	}
+	usage := m.Memory.Usage * t.page
+	if s, ok := t.samples[m.Domain]; ok && s.figures.Usage != nil &&
+		(f.Usage == nil || distance(*s.figures.Usage, usage) < distance(*f.Usage, usage)) {
+		f, at = s.figures, s.at
+	}
+	if f.Anon != nil {
+		off := int64(at) - int64(m.Head.Time)
+		f.ReadNS = &off
+	}
+	set := func(into **uint64, pages uint64) {
+		if pages == unknown {
+			return
+		}
+		*into = nil
+		if !t.noLimit(pages) {
+			v := pages * t.page
+			*into = &v
+		}
+	}
+	c := &m.Memory
+	set(&f.Usage, c.Usage)
+	set(&f.Limit, c.Max)
+	set(&f.MaxUsage, c.Watermark)
+	if t.mount.Version == 2 {
+		set(&f.SwapUsage, c.Swap)
+		set(&f.SwapLimit, c.SwapMax)
+	}
+	if f.Kernel == nil && t.mount.Version == 1 {
+		set(&f.Kernel, c.Kmem)
+	}
+	f.Derive()
+	if f.Source == "" {
+		f.Source = event.SourceBPF
+	}
+	return &f
+}
+
+func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }
+
+// memoryTotals gives the node's RAM and swap in bytes, from /proc/meminfo.
+func memoryTotals(procRoot string) (ram, swap uint64) {
+	f, err := os.Open(filepath.Join(procRoot, "meminfo"))
+	if err != nil {
+		return 0, 0
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		field := strings.Fields(s.Text())
+		if len(field) < 2 {
+			continue
+		}
+		kib, err := strconv.ParseUint(field[1], 10, 54)
+		if err != nil {
+			continue
+		}
+		switch field[0] {
+		case "MemTotal:":
+			ram = kib << 10
+		case "SwapTotal:":
+			swap = kib << 10
+		}
+	}
+	return ram, swap
+}
+
+// swappiness is the domain's own on v1, the node's on v2; 60, the kernel's
+// default, where it cannot be read.
+func (t *Tracer) swappiness(domain uint64) int {
+	path := filepath.Join(t.procRoot, "sys", "vm", "swappiness")
+	if cg, ok := t.names.tree.Lookup(domain); ok && t.mount.Version == 1 && cg.Path != "/" {
+		path = filepath.Join(t.mount.Dir(cg.Path), "memory.swappiness")
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 60
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil {
+		return 60
+	}
+	return n
+}

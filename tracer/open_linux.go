@@ -1,0 +1,306 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomtrace/oomtrace/bpf"
+	"github.com/oomtrace/oomtrace/tracer/cgroup"
+	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/hook"
+	"github.com/oomtrace/oomtrace/tracer/tally"
+)
+
+// Tracer is attached to the kernel from Open to Close.
+type Tracer struct {
+	opts     Options
+	mount    cgroup.Mount
+	names    *names
+	session  *hook.Session
+	reader   *ringbuf.Reader
+	clock    clock
+	gfp      *gfp
+	symbols  func() *symbols
+	cache    *tally.Cache
+	page     uint64
+	procRoot string
+	header   *event.Header
+
+	roots     map[uint64]bool // of the cgroups that are traced; empty: all
+	incidents map[uint64]*incident
+	samples   map[uint64]sample
+	pressures map[uint64]uint64 // domain: when it was last under pressure
+	stats     map[uint64]cgroup.Stat
+	counters  counters
+	sink      Sink
+	began     time.Time
+	intervals struct{ cache, memory uint64 } // CLOCK_MONOTONIC of the last
+}
+
+func (o *Options) fill() {
+	if len(o.Families) == 0 {
+		o.Families = DefaultFamilies()
+	}
+	if o.Interval <= 0 {
+		o.Interval = time.Second
+	}
+	if o.ProcRoot == "" {
+		o.ProcRoot = "/proc"
+	}
+	if o.CgroupRoot == "" {
+		o.CgroupRoot = "/sys/fs/cgroup"
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+}
+
+func (o *Options) wants(family string) bool { return slices.Contains(o.Families, family) }
+
+// Open attaches to the kernel. What it misses for good is an *Unsupported, a
+// cgroup that does not exist a *SelectorError. Needs kernel 5.10 with BTF and
+// CAP_BPF and CAP_PERFMON.
+func Open(o Options) (*Tracer, error) {
+	o.fill()
+	if err := privileges(); err != nil {
+		return nil, err
+	}
+	kernel, err := hook.NewKernel()
+	if err != nil {
+		return nil, &Unsupported{Missing: []string{err.Error()}}
+	}
+	mount, err := cgroup.FindMount(o.CgroupRoot, o.ProcRoot)
+	if err != nil {
+		return nil, &Unsupported{Missing: []string{err.Error()}}
+	}
+	t := &Tracer{
+		opts: o, mount: mount, page: uint64(os.Getpagesize()), procRoot: o.ProcRoot,
+		names: newNames(cgroup.NewTree(mount, cgroup.Options{}), o.ProcRoot), gfp: newGFP(),
+		roots: make(map[uint64]bool), incidents: make(map[uint64]*incident), samples: make(map[uint64]sample),
+		pressures: make(map[uint64]uint64), stats: make(map[uint64]cgroup.Stat),
+		began: time.Now(),
+	}
+	t.counters.init()
+	t.symbols = sync.OnceValue(func() *symbols {
+		s, err := loadSymbols(o.ProcRoot)
+		if err != nil || len(s.at) == 0 {
+			o.Warn("kernel functions in stacks stay without names: /proc/kallsyms hides its addresses (kernel.kptr_restrict, CAP_SYSLOG)")
+		}
+		return s
+	})
+	t.clock.measure()
+
+	cfg := hook.Config{
+		Request:   hook.Request{Families: o.Families, Tier: o.Tier, CgroupVersion: mount.Version},
+		Hierarchy: mount.HierarchyID, Filtered: len(o.Cgroups) > 0,
+		WantReclaim: o.wants(FamilyReclaim), WantKswapd: o.wants(FamilyKswapd), CountCache: o.wants(FamilyCache),
+		Stacks: o.Stacks, MinStallNS: uint64(max(o.MinStall, 0)), RingBytes: o.RingBytes,
+		Seed: t.seed,
+	}
+	t.session, err = hook.Attach(cfg, kernel)
+	if err != nil {
+		var s *SelectorError
+		if errors.As(err, &s) {
+			return nil, err
+		}
+		if errors.Is(err, os.ErrPermission) || errors.Is(err, ebpf.ErrNotSupported) {
+			return nil, &Unsupported{Missing: []string{err.Error()}, Remedy: []string{"`oomtrace doctor` tells what this kernel allows"}}
+		}
+		return nil, err
+	}
+	if err := t.usable(); err != nil {
+		t.session.Close()
+		return nil, err
+	}
+	t.reader, err = ringbuf.NewReader(t.session.Maps["events"])
+	if err != nil {
+		t.session.Close()
+		return nil, fmt.Errorf("ring buffer: %w", err)
+	}
+	if o.wants(FamilyCache) {
+		t.cache = tally.NewCache(t.session.Maps)
+		t.seedStats()
+	}
+	t.header = t.makeHeader()
+	btf.FlushKernelSpec() // not needed any more, and the largest thing in memory
+	return t, nil
+}
+
+// usable checks that at least one of the families that were asked for can be
+// seen.
+func (t *Tracer) usable() error {
+	var missing []string
+	open := t.opts.wants(FamilyMemory) || t.opts.wants(FamilyCgroup)
+	for _, c := range t.session.Choices {
+		switch {
+		case !t.opts.wants(c.Family):
+		case c.Way != nil && c.Without == "":
+			open = true
+		case c.Way == nil && c.Without == "":
+			missing = append(missing, fmt.Sprintf("%s: %s", c.Family, strings.Join(c.Passed, ", ")))
+		}
+	}
+	if open {
+		return nil
+	}
+	return &Unsupported{Missing: missing, Remedy: []string{"`oomtrace doctor` tells what this kernel allows"}}
+}
+
+// seed learns the cgroups and sets the filter, once their lifecycle is followed.
+func (t *Tracer) seed(s *hook.Session) error {
+	if err := t.names.tree.Scan(); err != nil {
+		t.opts.Warn(err.Error())
+	}
+	watched, wanted := s.Maps["watched"], s.Maps["wanted_paths"]
+	for _, sel := range t.opts.Cgroups {
+		id, err := t.find(sel)
+		if err != nil {
+			return err
+		}
+		if sel.Path != "" {
+			if path := t.mount.Normalize(sel.Path); len(path) < bpfPathLen {
+				var key [bpfPathLen]byte
+				copy(key[:], path)
+				if err := wanted.Put(key, uint8(1)); err != nil {
+					return fmt.Errorf("map wanted_paths: %w", err)
+				}
+			}
+		}
+		for _, id := range id {
+			if err := t.watch(watched, id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// bpfPathLen is PATH_LEN of the programs: longer paths cannot be waited for in
+// the kernel.
+const bpfPathLen = len(bpf.CoreRecCgroup{}.Path)
+
+// watch adds a cgroup and all below it to the filter.
+func (t *Tracer) watch(watched *ebpf.Map, id uint64) error {
+	t.roots[id] = true
+	if err := watched.Put(id, uint8(1)); err != nil {
+		return fmt.Errorf("map watched: %w", err)
+	}
+	for below := range t.names.tree.Subtree(id) {
+		if err := watched.Put(below, uint8(1)); err != nil {
+			return fmt.Errorf("map watched: %w", err)
+		}
+	}
+	return nil
+}
+
+// find gives the cgroups that a selector means now.
+func (t *Tracer) find(sel Selector) ([]uint64, error) {
+	tree := t.names.tree
+	switch {
+	case sel.ID != 0:
+		if _, ok := tree.Resolve(sel.ID); !ok {
+			return nil, &SelectorError{sel, fmt.Errorf("no memory cgroup with id %d below %s", sel.ID, t.mount.Root),
+				"an id is the inode number of a cgroup's directory: stat -c %i DIR"}
+		}
+		return []uint64{sel.ID}, nil
+	case sel.PID != 0:
+		path, err := t.mount.PathOf(t.procRoot, sel.PID)
+		if err != nil {
+			return nil, &SelectorError{sel, err, ""}
+		}
+		id, ok := tree.ByPath(path)
+		if !ok {
+			return nil, &SelectorError{sel, fmt.Errorf("process %d is in cgroup %s, which is not below %s", sel.PID, path, t.mount.Root), ""}
+		}
+		return []uint64{id}, nil
+	case sel.Path != "":
+		if id, ok := tree.ByPath(t.mount.Normalize(sel.Path)); ok {
+			return []uint64{id}, nil
+		}
+		return nil, nil // waited for
+	}
+	var out []uint64
+	for id, path := range tree.All() {
+		if t.matches(sel, path) {
+			out = append(out, id)
+		}
+	}
+	return out, nil
+}
+
+// matches tells whether a cgroup's path is what a selector by name means.
+func (t *Tracer) matches(sel Selector, path string) bool {
+	c := t.names.container(path)
+	switch {
+	case sel.Path != "":
+		return t.mount.Normalize(sel.Path) == path
+	case c == nil:
+		return false
+	case sel.Container != "":
+		return c.Name == sel.Container || c.Unit == sel.Container ||
+			len(sel.Container) >= 8 && strings.HasPrefix(c.ID, sel.Container)
+	case sel.Pod != "":
+		return c.Pod != nil && c.Pod.UID == sel.Pod
+	}
+	return false
+}
+
+// selected tells whether a cgroup is traced.
+func (t *Tracer) selected(id uint64) bool {
+	if len(t.opts.Cgroups) == 0 || t.roots[id] {
+		return true
+	}
+	for root := range t.roots {
+		if t.names.tree.Descends(id, root) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *Tracer) makeHeader() *event.Header {
+	h := &event.Header{
+		Meta: event.Meta{Type: event.TypeHeader, Time: time.Now().UTC()}, Schema: event.Schema, Version: t.opts.Version,
+		Arch: runtime.GOARCH, PageBytes: int(t.page), CgroupVersion: t.mount.Version,
+		Hooks: t.session.Hooks(), Missing: t.session.Missing(),
+	}
+	h.Host, _ = os.Hostname()
+	h.Kernel = release()
+	if id, err := os.ReadFile(filepath.Join(t.procRoot, "sys/kernel/random/boot_id")); err == nil {
+		h.BootID = strings.TrimSpace(string(id))
+	}
+	return h
+}
+
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// Header is the first event of the stream: what is seen, and how.
+func (t *Tracer) Header() *event.Header { return t.header }
+
+// Session gives access to the attached programs and their maps, for benchmarks.
+func (t *Tracer) Session() *hook.Session { return t.session }
+
+// Close detaches from the kernel.
+func (t *Tracer) Close() error {
+	err := t.reader.Close()
+	t.session.Close()
+	return err
+}

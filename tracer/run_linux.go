@@ -1,0 +1,282 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomtrace/oomtrace/bpf"
+	"github.com/oomtrace/oomtrace/tracer/decode"
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// houseKeeping is how often clocks and losses are looked at.
+const houseKeeping = time.Second
+
+// counters are what the summary says.
+type counters struct {
+	events   map[string]uint64
+	received []uint64 // by family of the programs
+	sent     []uint64
+	lost     []uint64
+	full     []uint64
+	skipped  map[string]uint64 // by program
+	told     time.Time         // when losses were told last
+}
+
+func (c *counters) init() {
+	c.events = make(map[string]uint64)
+	c.received = make([]uint64, bpf.CoreFamilyFAMILY_COUNT)
+	c.sent = make([]uint64, bpf.CoreFamilyFAMILY_COUNT)
+	c.lost = make([]uint64, bpf.CoreFamilyFAMILY_COUNT)
+	c.full = make([]uint64, bpf.CoreFamilyFAMILY_COUNT)
+	c.skipped = make(map[string]uint64)
+	c.told = time.Now()
+}
+
+func familyName(i int) string {
+	switch bpf.CoreFamily(i) {
+	case bpf.CoreFamilyFAMILY_OOM:
+		return FamilyOOM
+	case bpf.CoreFamilyFAMILY_RECLAIM:
+		return FamilyReclaim
+	case bpf.CoreFamilyFAMILY_KSWAPD:
+		return FamilyKswapd
+	case bpf.CoreFamilyFAMILY_THROTTLE:
+		return FamilyThrottle
+	case bpf.CoreFamilyFAMILY_CACHE:
+		return FamilyCache
+	}
+	return FamilyCgroup
+}
+
+// emit hands an event to the sink and counts it.
+func (t *Tracer) emit(e event.Event) error {
+	if err := t.sink(e); err != nil {
+		return err
+	}
+	t.counters.events[e.Head().Type]++
+	return nil
+}
+
+// Run hands events to the sink, the header first, until ctx ends; then it
+// detaches, delivers what the kernel side has sent by then, and ends with the
+// summary. It returns nil then, or the error of the sink.
+func (t *Tracer) Run(ctx context.Context, sink Sink) error {
+	t.sink = sink
+	if err := t.emit(t.header); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = t.reader.Flush() })
+	defer stop()
+
+	t.intervals.cache, t.intervals.memory = t.clock.now(), t.clock.now()
+	keep := time.Now().Add(houseKeeping)
+	interval := time.Now().Add(t.opts.Interval)
+	var rec ringbuf.Record
+	for ctx.Err() == nil {
+		now := t.clock.now()
+		wake := min(time.Until(keep), time.Until(interval))
+		next, err := t.settleIncidents(now, false)
+		if err != nil {
+			return err
+		}
+		if next != 0 {
+			wake = min(wake, time.Duration(int64(next)-int64(now)))
+		}
+		t.reader.SetDeadline(time.Now().Add(max(wake, 0)))
+		if err := t.drain(ctx, &rec); err != nil {
+			return err
+		}
+		if time.Now().After(keep) {
+			keep = time.Now().Add(houseKeeping)
+			t.clock.measure()
+			if err := t.tellLosses(); err != nil {
+				return err
+			}
+		}
+		if time.Now().After(interval) {
+			interval = time.Now().Add(t.opts.Interval)
+			if err := t.tellIntervals(); err != nil {
+				return err
+			}
+		}
+	}
+	return t.finish(&rec)
+}
+
+// batch is how many records are read before other duties get their turn.
+const batch = 4096
+
+// drain reads what is in the ring buffer, and waits for something until the
+// reader's deadline when it is empty.
+func (t *Tracer) drain(ctx context.Context, rec *ringbuf.Record) error {
+	for i := range batch {
+		err := t.reader.ReadInto(rec)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, ringbuf.ErrClosed):
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := t.handle(rec.RawSample); err != nil {
+			return err
+		}
+		if rec.Remaining == 0 {
+			// Let records gather for a moment after a busy spell: each of the
+			// kernel's wake-ups costs more than many records. A kill is still
+			// on time.
+			if i > 64 {
+				time.Sleep(500 * time.Microsecond)
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	return nil
+}
+
+// finish detaches and delivers the rest.
+func (t *Tracer) finish(rec *ringbuf.Record) error {
+	if err := t.tellLosses(); err != nil { // while the programs can still be asked
+		return err
+	}
+	t.session.Detach()
+	t.reader.SetDeadline(time.Now().Add(-time.Second))
+	for {
+		err := t.reader.ReadInto(rec)
+		if errors.Is(err, ringbuf.ErrFlushed) {
+			continue
+		}
+		if err != nil {
+			break
+		}
+		if err := t.handle(rec.RawSample); err != nil {
+			return err
+		}
+	}
+	if _, err := t.settleIncidents(t.clock.now(), true); err != nil {
+		return err
+	}
+	if err := t.tellIntervals(); err != nil {
+		return err
+	}
+	if err := t.tellLosses(); err != nil {
+		return err
+	}
+	return t.sink(t.summary())
+}
+
+func (t *Tracer) summary() *event.Summary {
+	now := time.Now()
+	s := &event.Summary{
+		Meta: event.Meta{Type: event.TypeSummary, Time: now.UTC()}, Events: t.counters.events,
+		Lost: make(map[string]uint64), WallNS: int64(now.Sub(t.began)),
+	}
+	for i := range t.counters.received {
+		s.Received += t.counters.received[i]
+		s.Sent += t.counters.sent[i]
+		if n := t.counters.lost[i] + t.counters.full[i]; n > 0 {
+			s.Lost[familyName(i)] += n
+		}
+	}
+	var use unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &use) == nil {
+		s.CPUNS = use.Utime.Nano() + use.Stime.Nano()
+		s.PeakRSS = use.Maxrss << 10
+	}
+	return s
+}
+
+// handle takes one record.
+func (t *Tracer) handle(b []byte) error {
+	r, err := decode.Decode(b)
+	if err != nil {
+		t.opts.Warn(err.Error())
+		t.counters.received[bpf.CoreFamilyFAMILY_OOM]++
+		return nil
+	}
+	count := func(head *bpf.CoreRecHead) { t.counters.received[decode.Family(head.Type)]++ }
+	switch r := r.(type) {
+	case *decode.Reclaim:
+		count((*bpf.CoreRecHead)(&r.Head))
+		if r.Head.Type == uint32(bpf.CoreRecTypeREC_KSWAPD) {
+			return t.kswapd(r)
+		}
+		return t.reclaim(r)
+	case *bpf.CoreRecThrottle:
+		count((*bpf.CoreRecHead)(&r.Head))
+		return t.throttle(r)
+	case *bpf.CoreRecPressure:
+		count((*bpf.CoreRecHead)(&r.Head))
+		t.pressed(r)
+	case *decode.Mark:
+		count((*bpf.CoreRecHead)(&r.Head))
+		t.marked(r)
+	case *bpf.CoreRecOomCandidate:
+		count((*bpf.CoreRecHead)(&r.Head))
+		in := t.incident(r.Incident)
+		in.touched = r.Head.Time
+		in.candidates = append(in.candidates, *r)
+	case *bpf.CoreRecOomKilled:
+		count((*bpf.CoreRecHead)(&r.Head))
+		in := t.incident(r.Incident)
+		in.touched = r.Head.Time
+		in.kill(t, &r.Task, "shared_mm")
+	case *bpf.CoreRecOomDone:
+		count((*bpf.CoreRecHead)(&r.Head))
+		in := t.incident(r.Incident)
+		in.touched, in.done, in.walked = r.Head.Time, true, r.Candidates
+	case *bpf.CoreRecOomExit:
+		count((*bpf.CoreRecHead)(&r.Head))
+		t.exited(r)
+	case *decode.Cgroup:
+		count((*bpf.CoreRecHead)(&r.Head))
+		return t.cgroupChanged(r)
+	case *decode.File:
+		count((*bpf.CoreRecHead)(&r.Head))
+		t.names.named(r)
+	}
+	return nil
+}
+
+// cgroupChanged keeps the tree and the filter right, and tells when asked.
+func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
+	tree := t.names.tree
+	state := ""
+	switch bpf.CoreCgroupChange(r.Change) {
+	case bpf.CoreCgroupChangeCGROUP_MKDIR:
+		tree.Add(r.Id, r.Path)
+		state = "appeared"
+	case bpf.CoreCgroupChangeCGROUP_RENAME:
+		tree.Rename(r.Id, r.Path)
+	case bpf.CoreCgroupChangeCGROUP_RMDIR:
+		tree.Remove(r.Id)
+		state = "gone"
+	case bpf.CoreCgroupChangeCGROUP_ATTACH:
+		state = "identified"
+	}
+	if state == "appeared" && len(t.opts.Cgroups) > 0 {
+		for _, sel := range t.opts.Cgroups {
+			if t.matches(sel, r.Path) {
+				if err := t.watch(t.session.Maps["watched"], r.Id); err != nil {
+					t.opts.Warn(err.Error())
+				}
+			}
+		}
+	}
+	if state == "" || !t.opts.wants(FamilyCgroup) || !t.selected(r.Id) {
+		return nil
+	}
+	e := &event.CgroupChange{Meta: event.Meta{Type: event.TypeCgroup, Time: t.clock.wall(r.Head.Time)}, State: state}
+	if cg, c := t.names.cgroup(r.Id); cg != nil {
+		e.Cgroup, e.Container = *cg, c
+	}
+	return t.emit(e)
+}

@@ -1,0 +1,79 @@
+package tracer
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strconv"
+)
+
+// symbols names addresses of the running kernel, from /proc/kallsyms. Where
+// that hides its addresses (kptr_restrict, or no CAP_SYSLOG) the addresses
+// themselves are given.
+type symbols struct {
+	at   []uint64
+	name []string
+}
+
+func loadSymbols(procRoot string) (*symbols, error) {
+	f, err := os.Open(filepath.Join(procRoot, "kallsyms"))
+	if err != nil {
+		return &symbols{}, err
+	}
+	defer f.Close()
+	type entry struct {
+		at   uint64
+		name string
+	}
+	var all []entry
+	for s := bufio.NewScanner(f); s.Scan(); {
+		// address type name [module]
+		field := bytes.Fields(s.Bytes())
+		if len(field) < 3 {
+			continue
+		}
+		at, err := strconv.ParseUint(string(field[0]), 16, 64)
+		if err != nil || at == 0 {
+			continue
+		}
+		name := string(field[2])
+		if len(field) > 3 {
+			name += " " + string(field[3])
+		}
+		all = append(all, entry{at, name})
+	}
+	slices.SortStableFunc(all, func(a, b entry) int {
+		switch {
+		case a.at < b.at:
+			return -1
+		case a.at > b.at:
+			return 1
+		}
+		return 0
+	})
+	s := &symbols{at: make([]uint64, len(all)), name: make([]string, len(all))}
+	for i, e := range all {
+		s.at[i], s.name[i] = e.at, e.name
+	}
+	return s, nil
+}
+
+func (s *symbols) stack(addresses []uint64) []string {
+	out := make([]string, len(addresses))
+	for i, a := range addresses {
+		out[i] = s.lookup(a)
+	}
+	return out
+}
+
+func (s *symbols) lookup(a uint64) string {
+	i := sort.Search(len(s.at), func(i int) bool { return s.at[i] > a }) - 1
+	if i < 0 || a-s.at[i] > 1<<20 {
+		return fmt.Sprintf("%#x", a)
+	}
+	return fmt.Sprintf("%s+%#x", s.name[i], a-s.at[i])
+}

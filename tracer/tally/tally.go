@@ -1,0 +1,313 @@
+// Package tally reads what the eBPF programs count instead of sending: the
+// page-cache traffic of each cgroup and file, who evicted whom, the reclaim of
+// the last seconds, and how many records were sent and lost.
+//
+// Counters in the kernel only grow; a Reader remembers what it saw last and
+// gives differences.
+package tally
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/oomtrace/oomtrace/bpf"
+)
+
+// Counts are pages of page cache.
+type Counts struct {
+	Added, Evicted, Truncated, Invalidated uint64
+}
+
+func (c Counts) zero() bool { return c == Counts{} }
+
+func (c *Counts) add(cause bpf.CoreCause, pages uint64) {
+	switch cause {
+	case bpf.CoreCauseCAUSE_ADD:
+		c.Added += pages
+	case bpf.CoreCauseCAUSE_EVICT:
+		c.Evicted += pages
+	case bpf.CoreCauseCAUSE_TRUNCATE:
+		c.Truncated += pages
+	case bpf.CoreCauseCAUSE_INVALIDATE:
+		c.Invalidated += pages
+	}
+}
+
+// since gives what came on top of an earlier reading. A run that moved between
+// two maps while they were read can make a counter seem to fall for a moment;
+// then nothing came, and the higher reading stays.
+func (c *Counts) since(last *Counts) Counts {
+	return Counts{
+		rise(&last.Added, c.Added), rise(&last.Evicted, c.Evicted),
+		rise(&last.Truncated, c.Truncated), rise(&last.Invalidated, c.Invalidated),
+	}
+}
+
+func rise(last *uint64, now uint64) uint64 {
+	if now <= *last {
+		return 0
+	}
+	d := now - *last
+	*last = now
+	return d
+}
+
+// File is the traffic of one file.
+type File struct {
+	Inode uint64
+	Dev   uint32
+	Counts
+}
+
+// Evictor is who pushed pages out.
+type Evictor struct {
+	Cgroup uint64
+	Kswapd bool
+	Pages  uint64
+}
+
+// Traffic is what happened to the page cache of one cgroup between two
+// readings.
+type Traffic struct {
+	Counts
+	Refaulted uint64
+	Files     []File
+	EvictedBy []Evictor
+}
+
+type fileSeen struct {
+	born  uint64
+	last  Counts
+	round uint64
+}
+
+// Cache reads the page-cache maps.
+type Cache struct {
+	maps    map[string]*ebpf.Map
+	totals  map[uint64]*Counts
+	files   map[bpf.CoreFileKey]*fileSeen
+	evicted map[bpf.CoreEvictKey]*uint64
+	refault map[uint64]*uint64
+	round   uint64
+}
+
+// NewCache reads from the maps of an attached session.
+func NewCache(maps map[string]*ebpf.Map) *Cache {
+	return &Cache{
+		maps: maps, totals: make(map[uint64]*Counts), files: make(map[bpf.CoreFileKey]*fileSeen),
+		evicted: make(map[bpf.CoreEvictKey]*uint64), refault: make(map[uint64]*uint64),
+	}
+}
+
+// Read gives the traffic since the last Read, by owner (0: pages that are
+// charged to no cgroup). Only owners with traffic are in it.
+func (c *Cache) Read() (map[uint64]*Traffic, error) {
+	c.round++
+	out := make(map[uint64]*Traffic)
+	of := func(owner uint64) *Traffic {
+		if out[owner] == nil {
+			out[owner] = &Traffic{}
+		}
+		return out[owner]
+	}
+	totals := make(map[uint64]Counts)
+	files := make(map[bpf.CoreFileKey]bpf.CoreFileCounts)
+	evicted := make(map[bpf.CoreEvictKey]uint64)
+	err := errors.Join(
+		each(c.maps["cache_totals"], func(k uint64, v bpf.CoreCacheCounts) {
+			totals[k] = Counts{v.Added, v.Evicted, v.Truncated, v.Invalidated}
+		}),
+		each(c.maps["cache_files"], func(k bpf.CoreFileKey, v bpf.CoreFileCounts) { files[k] = v }),
+		each(c.maps["cache_evictors"], func(k bpf.CoreEvictKey, v uint64) { evicted[k] = v }),
+		c.pending(func(r *bpf.CoreRun) {
+			cause, pages := bpf.CoreCause(r.Cause), uint64(r.Pages)
+			t := totals[r.Owner]
+			t.add(cause, pages)
+			totals[r.Owner] = t
+			key := bpf.CoreFileKey{Owner: r.Owner, Inode: r.Inode, Dev: r.Dev}
+			if f, ok := files[key]; ok {
+				counts := Counts{f.Pages.Added, f.Pages.Evicted, f.Pages.Truncated, f.Pages.Invalidated}
+				counts.add(cause, pages)
+				f.Pages = bpf.CoreCacheCounts{Added: counts.Added, Evicted: counts.Evicted, Truncated: counts.Truncated, Invalidated: counts.Invalidated}
+				files[key] = f
+			}
+			if cause == bpf.CoreCauseCAUSE_EVICT {
+				evicted[bpf.CoreEvictKey{Owner: r.Owner, Evictor: r.Evictor, Kind: uint64(r.Kind)}] += pages
+			}
+		}),
+	)
+	for owner, now := range totals {
+		if c.totals[owner] == nil {
+			c.totals[owner] = &Counts{}
+		}
+		if d := now.since(c.totals[owner]); !d.zero() {
+			of(owner).Counts = d
+		}
+	}
+	for key, now := range files {
+		seen := c.files[key]
+		if seen == nil || seen.born != now.Born {
+			seen = &fileSeen{born: now.Born}
+			c.files[key] = seen
+		}
+		seen.round = c.round
+		counts := Counts{now.Pages.Added, now.Pages.Evicted, now.Pages.Truncated, now.Pages.Invalidated}
+		if d := counts.since(&seen.last); !d.zero() {
+			t := of(key.Owner)
+			t.Files = append(t.Files, File{key.Inode, key.Dev, d})
+		}
+	}
+	for key, seen := range c.files {
+		if seen.round != c.round { // forgotten by the kernel side
+			delete(c.files, key)
+		}
+	}
+	for key, now := range evicted {
+		if c.evicted[key] == nil {
+			c.evicted[key] = new(uint64)
+		}
+		if d := rise(c.evicted[key], now); d > 0 {
+			t := of(key.Owner)
+			t.EvictedBy = append(t.EvictedBy, Evictor{key.Evictor, key.Kind == uint64(bpf.CoreEvictorKindEVICTOR_KSWAPD), d})
+		}
+	}
+	err = errors.Join(err, each(c.maps["cache_refaults"], func(owner, now uint64) {
+		if c.refault[owner] == nil {
+			c.refault[owner] = new(uint64)
+		}
+		if d := rise(c.refault[owner], now); d > 0 {
+			of(owner).Refaulted = d
+		}
+	}))
+	return out, err
+}
+
+// Forget frees what is kept of cgroups that are gone, here and in the kernel.
+// Call it with cgroups whose last page is long gone.
+func (c *Cache) Forget(gone func(cgroup uint64) bool) {
+	for owner := range c.totals {
+		if gone(owner) {
+			delete(c.totals, owner)
+			delete(c.refault, owner)
+			_ = c.maps["cache_totals"].Delete(owner)
+			_ = c.maps["cache_refaults"].Delete(owner)
+		}
+	}
+	for key := range c.evicted {
+		if gone(key.Owner) || gone(key.Evictor) {
+			delete(c.evicted, key)
+			_ = c.maps["cache_evictors"].Delete(key)
+		}
+	}
+}
+
+// pending gives the runs that have not reached the maps yet.
+func (c *Cache) pending(fn func(*bpf.CoreRun)) error {
+	m := c.maps["cache_runs"]
+	if m == nil {
+		return nil
+	}
+	for slot := range m.MaxEntries() {
+		var runs []bpf.CoreRun
+		if err := m.Lookup(slot, &runs); err != nil {
+			return fmt.Errorf("map cache_runs: %w", err)
+		}
+		for i := range runs {
+			if runs[i].Pages > 0 {
+				fn(&runs[i])
+			}
+		}
+	}
+	return nil
+}
+
+// each reads a whole hash map. Entries that come or go meanwhile may be missed
+// or not, as with any hash map that is in use.
+func each[K, V any](m *ebpf.Map, fn func(K, V)) error {
+	if m == nil {
+		return nil
+	}
+	const chunk = 1024
+	keys, values := make([]K, chunk), make([]V, chunk)
+	var cursor ebpf.MapBatchCursor
+	for {
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		for i := range n {
+			fn(keys[i], values[i])
+		}
+		switch {
+		case errors.Is(err, ebpf.ErrKeyNotExist):
+			return nil
+		case errors.Is(err, ebpf.ErrNotSupported):
+			return eachSlowly(m, fn)
+		case err != nil:
+			return fmt.Errorf("read map %s: %w", m, err)
+		}
+	}
+}
+
+func eachSlowly[K, V any](m *ebpf.Map, fn func(K, V)) error {
+	var k K
+	var v V
+	it := m.Iterate()
+	for it.Next(&k, &v) {
+		fn(k, v)
+	}
+	return it.Err()
+}
+
+// Records is how many records of a family were tried and lost, and how much
+// could not be counted because a map was full.
+type Records struct {
+	Sent, Lost, MapFull uint64
+}
+
+// ReadRecords gives the counters since the session began, by family.
+func ReadRecords(m *ebpf.Map) ([]Records, error) {
+	out := make([]Records, m.MaxEntries())
+	for family := range m.MaxEntries() {
+		var cpus []bpf.CoreTally
+		if err := m.Lookup(family, &cpus); err != nil {
+			return nil, fmt.Errorf("map tallies: %w", err)
+		}
+		for _, c := range cpus {
+			out[family].Sent += c.Sent
+			out[family].Lost += c.Lost
+			out[family].MapFull += c.MapFull
+		}
+	}
+	return out, nil
+}
+
+// History is the reclaim of one cgroup over a window.
+type History struct {
+	Episodes  uint64
+	Stalled   time.Duration
+	Reclaimed uint64
+}
+
+// ReadHistory sums up the reclaim of a domain in the window before a moment of
+// CLOCK_MONOTONIC, to the second. Windows of up to 15 s are kept.
+func ReadHistory(m *ebpf.Map, domain, now uint64, window time.Duration) (History, error) {
+	var h bpf.CoreHistory
+	var out History
+	if err := m.Lookup(domain, &h); err != nil {
+		if errors.Is(err, ebpf.ErrKeyNotExist) {
+			return out, nil
+		}
+		return out, fmt.Errorf("map histories: %w", err)
+	}
+	last := now / uint64(time.Second)
+	first := last - uint64(window/time.Second)
+	for _, s := range h.Seconds {
+		if s.Second > first && s.Second <= last {
+			out.Episodes += s.Episodes
+			out.Stalled += time.Duration(s.Stalled)
+			out.Reclaimed += s.Reclaimed
+		}
+	}
+	return out, nil
+}
