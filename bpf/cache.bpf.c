@@ -24,7 +24,7 @@ struct pages {
 	struct mem_cgroup *owner;
 	struct inode *inode;
 	u64 number;
-	u32 dev;
+	u32 dev, generation;
 	u32 count;
 	bool shmem, frozen;
 };
@@ -63,6 +63,7 @@ static __always_inline void look(struct pages *p, struct folio *folio)
 	p->owner = owner_of(folio->memcg_data);
 	p->inode = inode;
 	p->number = inode->i_ino;
+	p->generation = inode->i_generation;
 	p->dev = sb->s_magic == BDEVFS_MAGIC ? inode->i_rdev : sb->s_dev;
 	p->count = 1;
 	if (BIT_SET(flags, PG_head)) {
@@ -85,6 +86,7 @@ static __always_inline void look_page(struct pages *p, struct page___old *page)
 	p->owner = BPF_CORE_READ(page, mem_cgroup);
 	p->inode = inode;
 	p->number = BPF_CORE_READ(inode, i_ino);
+	p->generation = BPF_CORE_READ(inode, i_generation);
 	p->dev = BPF_CORE_READ(inode, i_sb, s_magic) == BDEVFS_MAGIC ? BPF_CORE_READ(inode, i_rdev) :
 								       BPF_CORE_READ(inode, i_sb, s_dev);
 	p->count = 1;
@@ -139,7 +141,7 @@ static __always_inline struct dentry *alias_of(struct inode *inode)
 
 /* Names are read without locks: dentries and their names outlive this program
  * (RCU), and a rename meanwhile costs no more than the other true name. */
-static __noinline int send_path(struct inode *inode, u32 dev, u64 number)
+static __always_inline int send_path(struct inode *inode, struct run *run)
 {
 	u64 now = bpf_ktime_get_ns();
 	struct dentry *d = alias_of(inode), *parent;
@@ -156,11 +158,11 @@ static __noinline int send_path(struct inode *inode, u32 dev, u64 number)
 	r = reserve(FAMILY_CACHE, sizeof(*r), REC_FILE, now);
 	if (!r)
 		return 0;
-	r->inode = number;
-	r->dev = dev;
+	r->inode = run->inode;
+	r->dev = run->dev;
+	r->generation = run->generation;
 	r->count = 0;
 	r->truncated = 1;
-	r->pad = 0;
 	if (bpf_probe_read_kernel_str(r->name, NAME_LEN, BPF_CORE_READ(d, d_name.name)) <= 0)
 		r->name[0] = 0;
 	for (i = 0; i < COMPONENTS; i++) {
@@ -185,7 +187,7 @@ static __always_inline void name_file(struct run *run, struct inode *inode)
 {
 	struct file_counts *counts = counts_of(run);
 
-	if (counts && !counts->named && send_path(inode, run->dev, run->inode))
+	if (counts && !counts->named && send_path(inode, run))
 		counts->named = 1;
 }
 
@@ -196,7 +198,7 @@ static __always_inline void count(struct run *run, struct episode *e, struct pag
 	u64 owner = memcg_id(p->owner);
 
 	if (run->pages && run->inode == p->number && run->owner == owner && run->cause == cause && run->dev == p->dev &&
-	    run->evictor == evictor && run->kind == kind && run->pages < 1 << 20) {
+	    run->generation == p->generation && run->evictor == evictor && run->kind == kind && run->pages < 1 << 20) {
 		run->pages += p->count;
 		return;
 	}
@@ -211,6 +213,7 @@ static __always_inline void count(struct run *run, struct episode *e, struct pag
 	run->owner = owner;
 	run->inode = p->number;
 	run->dev = p->dev;
+	run->generation = p->generation;
 	run->cause = cause;
 	run->evictor = evictor;
 	run->kind = kind;

@@ -105,9 +105,9 @@ static __always_inline void fill_task(struct rec_task *r, struct task_struct *ta
 }
 
 /* CPU time that the task has used, up to this very moment: the scheduler's sum
- * is as old as the last tick, and exec_start says how old. Only differences of
- * two readings by the running task itself mean anything, since exec_start's
- * clock has an origin of its own. */
+ * is as old as the last tick, and exec_start says how old. Only the difference of
+ * two readings by the running task itself on one CPU means anything, since the
+ * clock of exec_start leaves out interrupts and stolen time, on each CPU its own. */
 static __always_inline u64 cpu_clock(struct task_struct *task, u64 now)
 {
 	return BPF_CORE_READ(task, se.sum_exec_runtime) + now - BPF_CORE_READ(task, se.exec_start);

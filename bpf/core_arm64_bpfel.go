@@ -81,11 +81,11 @@ type CoreFileCounts struct {
 }
 
 type CoreFileKey struct {
-	_     structs.HostLayout
-	Owner uint64
-	Inode uint64
-	Dev   uint32
-	Pad   uint32
+	_          structs.HostLayout
+	Owner      uint64
+	Inode      uint64
+	Dev        uint32
+	Generation uint32
 }
 
 type CoreHistory struct {
@@ -133,11 +133,12 @@ type CoreRecCounters struct {
 }
 
 type CoreRecEvicted struct {
-	_     structs.HostLayout
-	Owner uint64
-	Inode uint64
-	Dev   uint32
-	Pages uint32
+	_          structs.HostLayout
+	Owner      uint64
+	Inode      uint64
+	Dev        uint32
+	Generation uint32
+	Pages      uint64
 }
 
 type CoreRecFile struct {
@@ -145,9 +146,9 @@ type CoreRecFile struct {
 	Head        CoreRecHead
 	Inode       uint64
 	Dev         uint32
+	Generation  uint32
 	Count       uint32
 	Truncated   uint32
-	Pad         uint32
 	Name        [256]uint8
 	Directories [14][80]uint8
 }
@@ -307,14 +308,15 @@ const (
 )
 
 type CoreRun struct {
-	_       structs.HostLayout
-	Owner   uint64
-	Inode   uint64
-	Evictor uint64
-	Dev     uint32
-	Cause   uint32
-	Kind    uint32
-	Pages   uint32
+	_          structs.HostLayout
+	Owner      uint64
+	Inode      uint64
+	Evictor    uint64
+	Dev        uint32
+	Generation uint32
+	Cause      uint32
+	Kind       uint32
+	Pages      uint64
 }
 
 type CoreTally struct {

@@ -21,7 +21,7 @@ struct episode {
 	s32 priority, node;
 	u32 begun; /* 0: only announced by the call, the tracepoint follows */
 	u32 evicted_count, evicted_other;
-	u32 pad;
+	u32 cpu;
 	struct run run;
 	struct rec_evicted evicted[EVICTED_MAX];
 };
@@ -66,7 +66,7 @@ static __always_inline struct episode *current_episode(void)
 
 static __always_inline struct file_counts *counts_of(struct run *run)
 {
-	struct file_key key = { .owner = run->owner, .inode = run->inode, .dev = run->dev };
+	struct file_key key = { .owner = run->owner, .inode = run->inode, .dev = run->dev, .generation = run->generation };
 	struct file_counts *counts = bpf_map_lookup_elem(&cache_files, &key);
 
 	if (!counts) {
@@ -141,11 +141,13 @@ static __always_inline void close_run(struct episode *e)
 			slot->owner = run->owner;
 			slot->inode = run->inode;
 			slot->dev = run->dev;
+			slot->generation = run->generation;
 			slot->pages = run->pages;
 			e->evicted_count = i + 1;
 			goto out;
 		}
-		if (slot->inode == run->inode && slot->owner == run->owner && slot->dev == run->dev) {
+		if (slot->inode == run->inode && slot->owner == run->owner && slot->dev == run->dev &&
+		    slot->generation == run->generation) {
 			slot->pages += run->pages;
 			goto out;
 		}

@@ -197,7 +197,7 @@ struct super_block {
 };
 struct inode {
 	unsigned long i_ino;
-	u32 i_rdev;
+	u32 i_rdev, i_generation;
 	struct super_block *i_sb;
 	struct hlist_head i_dentry;
 };

@@ -94,9 +94,9 @@ static __always_inline u32 limit_event(struct mem_cgroup *m, u64 id)
 	return kind;
 }
 
-/* A counter is charged in batches of 64 pages, and others free meanwhile: a
- * cgroup this close below its limit is at it. */
-#define CLOSE 64
+/* A folio of the page cache is charged whole, up to 512 pages, and others free
+ * meanwhile: a cgroup this close below its limit is at it. */
+#define CLOSE 512
 
 static __always_inline u32 limit_reached(struct mem_cgroup *m)
 {

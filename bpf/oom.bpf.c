@@ -54,6 +54,13 @@ struct {
 	__type(value, struct victim);
 } victims SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u64); /* its mm */
+	__type(value, struct victim);
+} victim_memory SEC(".maps");
+
 static const struct incident empty_incident;
 
 static __always_inline struct incident *current_incident(void)
@@ -382,7 +389,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 	struct incident *in = current_incident();
 	struct task_struct *task = NULL;
 	struct victim victim = {};
-	u64 now = bpf_ktime_get_ns();
+	u64 now = bpf_ktime_get_ns(), mm;
 	struct mem_cgroup *memcg;
 	struct rec_oom_mark *r;
 	u32 tgid, flags;
@@ -430,6 +437,9 @@ static __always_inline int marked(void *ctx, u64 argument)
 	victim.incident = in->id;
 	victim.domain = in->domain;
 	bpf_map_update_elem(&victims, &tgid, &victim, BPF_ANY);
+	mm = in->victim_mm;
+	if (mm)
+		bpf_map_update_elem(&victim_memory, &mm, &victim, BPF_ANY);
 	if (!r)
 		return walk;
 	r->incident = in->id;
@@ -449,7 +459,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 	r->flags = flags;
 	if (want_stacks) {
 		__builtin_memset(r->stack, 0, sizeof(r->stack));
-		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 3);
+		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 0);
 	}
 	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 	return walk;
@@ -517,36 +527,53 @@ int mark_victim_walk(u64 *ctx)
 	return 0;
 }
 
-/* The last thread of a victim is gone, and its memory with it. */
+static __always_inline void send_exit(struct victim *victim, u32 tgid)
+{
+	struct mem_cgroup *m = task_memcg((void *)bpf_get_current_task());
+	struct rec_oom_exit *r = reserve(FAMILY_OOM, sizeof(*r), REC_OOM_EXIT, bpf_ktime_get_ns());
+	int i;
+
+	if (!r)
+		return;
+	r->incident = victim->incident;
+	r->tgid = tgid;
+	r->usage = UNKNOWN;
+	r->pad = 0;
+	for (i = 0; i < DEPTH && m; i++) {
+		if (memcg_id(m) == victim->domain) {
+			r->usage = BPF_CORE_READ(m, memory.usage.counter);
+			break;
+		}
+		m = memcg_parent(m);
+	}
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+}
+
+/* A victim is gone with its last thread. To 6.15 a thread has let go of the
+ * memory when this fires; those still on their way out tell again. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	struct victim *victim = bpf_map_lookup_elem(&victims, &tgid);
-	struct rec_oom_exit *r;
-	struct mem_cgroup *m;
-	int i;
 
-	if (!victim || BPF_CORE_READ(task, signal, live.counter))
+	if (victim && !BPF_CORE_READ(task, signal, live.counter))
+		send_exit(victim, tgid);
+	return 0;
+}
+
+/* 6.2: an address space has been torn down, its pages are free. */
+SEC("tp_btf/exit_mmap")
+int memory_gone(u64 *ctx)
+{
+	u64 mm = ctx[0];
+	struct victim *victim = bpf_map_lookup_elem(&victim_memory, &mm);
+
+	if (!victim)
 		return 0;
-	r = reserve(FAMILY_OOM, sizeof(*r), REC_OOM_EXIT, bpf_ktime_get_ns());
-	if (r) {
-		r->incident = victim->incident;
-		r->tgid = tgid;
-		r->usage = UNKNOWN;
-		r->pad = 0;
-		m = task_memcg(task);
-		for (i = 0; i < DEPTH && m; i++) {
-			if (memcg_id(m) == victim->domain) {
-				r->usage = BPF_CORE_READ(m, memory.usage.counter);
-				break;
-			}
-			m = memcg_parent(m);
-		}
-		bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
-	}
-	bpf_map_delete_elem(&victims, &tgid);
+	send_exit(victim, 0);
+	bpf_map_delete_elem(&victim_memory, &mm);
 	return 0;
 }
 

@@ -22,6 +22,7 @@ const (
 	OomMapLastReclaims           = "last_reclaims"
 	OomMapSeenEvents             = "seen_events"
 	OomMapTallies                = "tallies"
+	OomMapVictimMemory           = "victim_memory"
 	OomMapVictims                = "victims"
 	OomMapWatched                = "watched"
 	OomProgFentryOomKillProcess  = "fentry_oom_kill_process"
@@ -34,6 +35,7 @@ const (
 	OomProgKretprobeOutOfMemory  = "kretprobe_out_of_memory"
 	OomProgMarkVictimIter        = "mark_victim_iter"
 	OomProgMarkVictimWalk        = "mark_victim_walk"
+	OomProgMemoryGone            = "memory_gone"
 	OomProgProcessExit           = "process_exit"
 	OomProgSignalGenerate        = "signal_generate"
 	OomVarFiltered               = "filtered"
@@ -94,6 +96,7 @@ type OomProgramSpecs struct {
 	KretprobeOutOfMemory  *ebpf.ProgramSpec `ebpf:"kretprobe_out_of_memory"`
 	MarkVictimIter        *ebpf.ProgramSpec `ebpf:"mark_victim_iter"`
 	MarkVictimWalk        *ebpf.ProgramSpec `ebpf:"mark_victim_walk"`
+	MemoryGone            *ebpf.ProgramSpec `ebpf:"memory_gone"`
 	ProcessExit           *ebpf.ProgramSpec `ebpf:"process_exit"`
 	SignalGenerate        *ebpf.ProgramSpec `ebpf:"signal_generate"`
 }
@@ -108,6 +111,7 @@ type OomMapSpecs struct {
 	LastReclaims *ebpf.MapSpec `ebpf:"last_reclaims"`
 	SeenEvents   *ebpf.MapSpec `ebpf:"seen_events"`
 	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
+	VictimMemory *ebpf.MapSpec `ebpf:"victim_memory"`
 	Victims      *ebpf.MapSpec `ebpf:"victims"`
 	Watched      *ebpf.MapSpec `ebpf:"watched"`
 }
@@ -148,6 +152,7 @@ type OomMaps struct {
 	LastReclaims *ebpf.Map `ebpf:"last_reclaims"`
 	SeenEvents   *ebpf.Map `ebpf:"seen_events"`
 	Tallies      *ebpf.Map `ebpf:"tallies"`
+	VictimMemory *ebpf.Map `ebpf:"victim_memory"`
 	Victims      *ebpf.Map `ebpf:"victims"`
 	Watched      *ebpf.Map `ebpf:"watched"`
 }
@@ -160,6 +165,7 @@ func (m *OomMaps) Close() error {
 		m.LastReclaims,
 		m.SeenEvents,
 		m.Tallies,
+		m.VictimMemory,
 		m.Victims,
 		m.Watched,
 	)
@@ -189,6 +195,7 @@ type OomPrograms struct {
 	KretprobeOutOfMemory  *ebpf.Program `ebpf:"kretprobe_out_of_memory"`
 	MarkVictimIter        *ebpf.Program `ebpf:"mark_victim_iter"`
 	MarkVictimWalk        *ebpf.Program `ebpf:"mark_victim_walk"`
+	MemoryGone            *ebpf.Program `ebpf:"memory_gone"`
 	ProcessExit           *ebpf.Program `ebpf:"process_exit"`
 	SignalGenerate        *ebpf.Program `ebpf:"signal_generate"`
 }
@@ -205,6 +212,7 @@ func (p *OomPrograms) Close() error {
 		p.KretprobeOutOfMemory,
 		p.MarkVictimIter,
 		p.MarkVictimWalk,
+		p.MemoryGone,
 		p.ProcessExit,
 		p.SignalGenerate,
 	)

@@ -130,13 +130,15 @@ static __always_inline struct episode *begin(u32 kind, u32 gfp, s32 order)
 		e->kind = kind;
 	e->begun = 1;
 	e->gfp = gfp;
-	e->order = order;
+	/* a cgroup's reclaim always says 0, whatever was being allocated */
+	e->order = kind == RECLAIM_LIMIT ? -1 : order;
 	e->priority = -1;
 	e->node = -1;
 	e->scanned = UNKNOWN;
 	e->task_cgroup = memcg_id(task_memcg(task));
 	e->start = bpf_ktime_get_ns();
 	e->cpu_start = cpu_clock(task, e->start);
+	e->cpu = bpf_get_smp_processor_id();
 	return e;
 }
 
@@ -208,9 +210,12 @@ static __always_inline void send(void *ctx, struct episode *e, u32 family, u32 t
 	r->domain = e->domain;
 	r->duration = end - e->start;
 	cpu = cpu_clock(task, now) - e->cpu_start;
-	r->cpu_ns = cpu < 0 ? 0 : cpu;
-	if (r->cpu_ns > r->duration)
+	if (e->cpu != bpf_get_smp_processor_id())
+		r->cpu_ns = UNKNOWN;
+	else if (cpu > (s64)r->duration)
 		r->cpu_ns = r->duration;
+	else
+		r->cpu_ns = cpu < 0 ? 0 : cpu;
 	r->scanned = e->scanned;
 	r->reclaimed = e->reclaimed;
 	r->gfp = e->gfp;
@@ -224,7 +229,7 @@ static __always_inline void send(void *ctx, struct episode *e, u32 family, u32 t
 	__builtin_memcpy(r->evicted, e->evicted, sizeof(r->evicted));
 	if (want_stacks) {
 		__builtin_memset(r->stack, 0, sizeof(r->stack));
-		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 3);
+		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 0);
 	}
 	bpf_ringbuf_submit(r, 0);
 }

@@ -85,14 +85,16 @@ struct rec_counters { /* of a memory cgroup, pages; ~0 where not known or withou
 
 struct rec_evicted {
 	u64 owner, inode;
-	u32 dev, pages;
+	u32 dev, generation;
+	u64 pages;
 };
 
 struct rec_reclaim {
 	struct rec_head head;
 	struct rec_task task;
 	u64 domain; /* 0: not one cgroup, or not known */
-	u64 duration, cpu_ns;
+	u64 duration;
+	u64 cpu_ns; /* ~0: not known, the task has changed CPUs */
 	u64 scanned, reclaimed;
 	u32 gfp;
 	s32 order;
@@ -159,7 +161,7 @@ struct rec_oom_exit {
 	struct rec_head head;
 	u64 incident;
 	u64 usage; /* of the domain, pages; ~0 not known */
-	u32 tgid;
+	u32 tgid;  /* 0: not a process but its memory is gone */
 	u32 pad;
 };
 
@@ -177,10 +179,9 @@ struct rec_cgroup {
 struct rec_file {
 	struct rec_head head;
 	u64 inode;
-	u32 dev;
+	u32 dev, generation;
 	u32 count;     /* of directories, the nearest first */
 	u32 truncated; /* a directory's name or the depth was cut */
-	u32 pad;
 	u8 name[NAME_LEN];
 	u8 directories[COMPONENTS][COMPONENT_LEN];
 };
@@ -200,7 +201,7 @@ struct cache_counts { /* pages */
 struct file_key {
 	u64 owner, inode;
 	u32 dev;
-	u32 pad;
+	u32 generation; /* inode numbers are used again */
 };
 
 struct file_counts {
@@ -233,10 +234,10 @@ struct history { /* reclaim of one domain, the latest seconds */
  * a counter. */
 struct run {
 	u64 owner, inode, evictor;
-	u32 dev;
+	u32 dev, generation;
 	u32 cause;
 	u32 kind;
-	u32 pages;
+	u64 pages;
 };
 enum cause { CAUSE_ADD, CAUSE_EVICT, CAUSE_TRUNCATE, CAUSE_INVALIDATE };
 

@@ -114,7 +114,7 @@ func (t *Tracer) exited(r *bpf.CoreRecOomExit) {
 		return
 	}
 	delete(in.waiting, r.Tgid)
-	if len(in.waiting) == 0 {
+	if r.Tgid != 0 && len(in.waiting) == 0 && in.timeline.ExitedNS == nil {
 		in.timeline.ExitedNS = since(in, r.Head.Time)
 	}
 	if r.Usage != unknown {
@@ -184,12 +184,13 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 		over := len(in.waiting) == 0 && (in.usage == unknown || in.freed != nil)
 		if !over && len(in.waiting) == 0 {
 			// The last victim is gone; see whether memory has come back since.
-			if cg, ok := t.names.tree.Lookup(in.first.Domain); ok {
+			gone := !t.names.tree.Alive(in.first.Domain)
+			if cg, ok := t.names.tree.Lookup(in.first.Domain); ok && !gone {
 				if usage, err := t.mount.Usage(cg.Path); err == nil {
 					in.fell(usage, now)
 				}
 			}
-			over = in.freed != nil
+			over = in.freed != nil || gone // removed: nobody can tell any more
 		}
 		switch {
 		case over || in.foreign || now >= in.deadline || final:
@@ -219,8 +220,7 @@ func (t *Tracer) emitKill(in *incident) error {
 	e.Trigger.Actor = t.names.actor(&in.trigger)
 	e.Trigger.Stack = in.stack
 	if flags&bpf.CoreOomFlagsOOM_GFP != 0 {
-		order := int(m.Order)
-		e.Trigger.Order, e.Trigger.GFPFlags = &order, t.gfp.String(m.Gfp)
+		e.Trigger.Order, e.Trigger.GFPFlags = nonNegative(m.Order), t.gfp.String(m.Gfp)
 	}
 
 	e.Domain = event.OOMDomain{Constraint: constraint(m), Source: event.SourceInferred, Memory: in.memory}

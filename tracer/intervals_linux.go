@@ -78,7 +78,7 @@ func (t *Tracer) cacheEvent(owner uint64, tr *tally.Traffic, began, now uint64) 
 	})
 	for _, f := range tr.Files[:min(len(tr.Files), busiestFiles)] {
 		e.Files = append(e.Files, event.CacheFile{
-			File: t.names.file(f.Dev, f.Inode), Added: f.Added, Evicted: f.Evicted, Removed: f.Truncated + f.Invalidated,
+			File: t.names.file(f.Dev, f.Generation, f.Inode), Added: f.Added, Evicted: f.Evicted, Removed: f.Truncated + f.Invalidated,
 		})
 	}
 	return e

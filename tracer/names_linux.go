@@ -20,8 +20,8 @@ import (
 const maxFiles = 65536
 
 type fileID struct {
-	dev   uint32
-	inode uint64
+	dev, generation uint32
+	inode           uint64
 }
 
 // names turns the kernel's ids into what people know things by.
@@ -101,16 +101,16 @@ func (n *names) named(r *decode.File) {
 			}
 		}
 	}
-	n.files[fileID{r.Dev, r.Inode}] = r.Path
+	n.files[fileID{r.Dev, r.Generation, r.Inode}] = r.Path
 }
 
 // The kernel's dev_t: 12 bits of major above 20 of minor.
 func major(dev uint32) uint32 { return dev >> 20 }
 func minor(dev uint32) uint32 { return dev & (1<<20 - 1) }
 
-func (n *names) file(dev uint32, inode uint64) event.File {
+func (n *names) file(dev, generation uint32, inode uint64) event.File {
 	f := event.File{Dev: fmt.Sprintf("%d:%d", major(dev), minor(dev)), Inode: inode}
-	path, ok := n.files[fileID{dev, inode}]
+	path, ok := n.files[fileID{dev, generation, inode}]
 	switch {
 	case !ok:
 	case strings.HasPrefix(path, "…"):

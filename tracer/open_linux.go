@@ -6,13 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
@@ -45,6 +45,7 @@ type Tracer struct {
 	stats     map[uint64]cgroup.Stat
 	counters  counters
 	sink      Sink
+	running   sync.Mutex // held by Run
 	began     time.Time
 	intervals struct{ cache, memory uint64 } // CLOCK_MONOTONIC of the last
 }
@@ -134,7 +135,7 @@ func Open(o Options) (*Tracer, error) {
 		t.seedStats()
 	}
 	t.header = t.makeHeader()
-	btf.FlushKernelSpec() // not needed any more, and the largest thing in memory
+	debug.FreeOSMemory() // the kernel's BTF, by far the largest thing in memory
 	return t, nil
 }
 
@@ -298,9 +299,12 @@ func (t *Tracer) Header() *event.Header { return t.header }
 // Session gives access to the attached programs and their maps, for benchmarks.
 func (t *Tracer) Session() *hook.Session { return t.session }
 
-// Close detaches from the kernel.
+// Close detaches from the kernel. A Run that is still under way ends with an
+// error.
 func (t *Tracer) Close() error {
 	err := t.reader.Close()
+	t.running.Lock()
+	defer t.running.Unlock()
 	t.session.Close()
 	return err
 }

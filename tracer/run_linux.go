@@ -67,6 +67,8 @@ func (t *Tracer) emit(e event.Event) error {
 // detaches, delivers what the kernel side has sent by then, and ends with the
 // summary. It returns nil then, or the error of the sink.
 func (t *Tracer) Run(ctx context.Context, sink Sink) error {
+	t.running.Lock()
+	defer t.running.Unlock()
 	t.sink = sink
 	if err := t.emit(t.header); err != nil {
 		return err
@@ -118,7 +120,7 @@ func (t *Tracer) drain(ctx context.Context, rec *ringbuf.Record) error {
 	for i := range batch {
 		err := t.reader.ReadInto(rec)
 		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, ringbuf.ErrClosed):
+		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
 			return nil
 		case err != nil:
 			return err

@@ -39,8 +39,7 @@ func (t *Tracer) reclaim(r *decode.Reclaim) error {
 		e.KindSource = event.SourceInferred
 	}
 	e.Cgroup, e.Container = t.names.cgroup(r.Task.Cgroup)
-	cpu, order := int64(r.CpuNs), int(r.Order)
-	e.CPUNS, e.Order = &cpu, &order
+	e.CPUNS, e.Order = nanoseconds(r.CpuNs), nonNegative(r.Order)
 	e.Scanned = optional(r.Scanned)
 	e.Priority, e.Node = nonNegative(r.Priority), nonNegative(r.Node)
 	e.Evicted, e.EvictedOtherPages = t.evicted(r), uint64(r.EvictedOther)
@@ -54,10 +53,10 @@ func (t *Tracer) kswapd(r *decode.Reclaim) error {
 	if len(t.opts.Cgroups) > 0 && !slices.ContainsFunc(r.Evicted, func(e bpf.CoreRecEvicted) bool { return t.selected(e.Owner) }) {
 		return nil
 	}
-	cpu, order, reclaimed := int64(r.CpuNs), int(r.Order), r.Reclaimed
+	order, reclaimed := int(r.Order), r.Reclaimed
 	e := &event.Kswapd{
 		Meta: event.Meta{Type: event.TypeKswapd, Time: t.clock.wall(r.Head.Time - r.Duration)},
-		Node: int(r.Node), DurationNS: int64(r.Duration), CPUNS: &cpu, Order: &order, Scanned: optional(r.Scanned),
+		Node: int(r.Node), DurationNS: int64(r.Duration), CPUNS: nanoseconds(r.CpuNs), Order: &order, Scanned: optional(r.Scanned),
 		Evicted: t.evicted(r), EvictedOtherPages: uint64(r.EvictedOther),
 	}
 	if e.Scanned != nil {
@@ -84,7 +83,7 @@ func (t *Tracer) evicted(r *decode.Reclaim) []event.Evicted {
 	for _, v := range r.Evicted {
 		e := event.Evicted{Pages: uint64(v.Pages)}
 		e.Cgroup, e.Container = t.names.cgroup(v.Owner)
-		f := t.names.file(v.Dev, v.Inode)
+		f := t.names.file(v.Dev, v.Generation, v.Inode)
 		e.File = &f
 		out = append(out, e)
 	}
@@ -97,6 +96,14 @@ func optional(v uint64) *uint64 {
 		return nil
 	}
 	return &v
+}
+
+func nanoseconds(v uint64) *int64 {
+	if v == unknown {
+		return nil
+	}
+	n := int64(v)
+	return &n
 }
 
 func nonNegative(v int32) *int {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 )
 
 // symbols names addresses of the running kernel, from /proc/kallsyms. Where
@@ -62,13 +63,21 @@ func loadSymbols(procRoot string) (*symbols, error) {
 	return s, nil
 }
 
+// stack names the frames of a stack, less those of the tracing itself: how many
+// those are differs between kernels.
 func (s *symbols) stack(addresses []uint64) []string {
 	out := make([]string, len(addresses))
+	first := 0
 	for i, a := range addresses {
 		out[i] = s.lookup(a)
+		if i < 5 && slices.ContainsFunc(tracingFrames, func(f string) bool { return strings.HasPrefix(out[i], f) }) {
+			first = i + 1
+		}
 	}
-	return out
+	return out[first:]
 }
+
+var tracingFrames = []string{"bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_prog_"}
 
 func (s *symbols) lookup(a uint64) string {
 	i := sort.Search(len(s.at), func(i int) bool { return s.at[i] > a }) - 1

@@ -32,15 +32,31 @@ type line struct {
 	gap  int // blanks owed; those at the end of a line are never paid
 }
 
-func (w *Writer) line() *line { return &line{w: w} }
+func (w *Writer) line() *line {
+	w.blanked = false
+	return &line{w: w}
+}
+
+// blank sets what follows apart, once.
+func (w *Writer) blank() {
+	if !w.blanked {
+		w.line().end()
+		w.blanked = true
+	}
+}
 
 // room is how many columns are left.
 func (l *line) room() int { return max(l.w.opt.Width-l.used-l.gap, 0) }
 
 func (l *line) put(s style, t term.Text) *line {
+	if l.room() == 0 {
+		return l // not even marks, which take no column
+	}
 	t = term.Cut(t, l.room())
-	if t == "" {
-		return l
+	text := term.Text(strings.TrimRight(string(t), " "))
+	trailing := len(t) - len(text)
+	if t = text; t == "" {
+		return l.skip(trailing)
 	}
 	b := l.w.buf
 	for ; l.gap > 0; l.gap-- {
@@ -56,7 +72,7 @@ func (l *line) put(s style, t term.Text) *line {
 	}
 	l.w.buf = b
 	l.used += term.Width(t)
-	return l
+	return l.skip(trailing)
 }
 
 // whole puts t if all of it fits.
@@ -91,20 +107,26 @@ func (l *line) end() {
 	l.used, l.gap = 0, 0
 }
 
+// glue keeps the words of t together when it is wrapped. Nothing cleaned has a
+// no-break space of its own.
+func glue(t term.Text) term.Text { return term.Text(strings.ReplaceAll(string(t), " ", "\u00a0")) }
+
+func unglue(s string) term.Text { return term.Text(strings.ReplaceAll(s, "\u00a0", " ")) }
+
 // wrap puts t word by word and ends the line. It takes at most so many lines,
 // the further ones from column indent.
 func (l *line) wrap(s style, t term.Text, indent, lines int) {
 	rest := string(t)
 	for lines > 1 && term.Width(term.Text(rest)) > l.room() {
 		fits := l.breakAt(rest)
-		l.put(s, term.Text(strings.TrimRight(rest[:fits], " ")))
-		l.end()
+		l.put(s, unglue(strings.TrimRight(rest[:fits], " "))).end()
+		if rest = rest[fits:]; rest == "" {
+			return
+		}
 		l.to(indent)
-		rest = strings.TrimLeft(rest[fits:], " ")
 		lines--
 	}
-	l.put(s, term.Text(rest))
-	l.end()
+	l.put(s, unglue(rest)).end()
 }
 
 // breakAt finds where s can be broken so that what is before fits: behind the

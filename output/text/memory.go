@@ -10,17 +10,17 @@ import (
 
 // share is one kind of memory in a composition.
 type share struct {
-	name   term.Text
-	short  term.Text
-	bytes  uint64
-	remark term.Text
+	name    term.Text
+	short   term.Text
+	bytes   uint64
+	remarks []term.Text
 }
 
 // shares splits a composition into kinds that do not overlap.
 func shares(f *event.Figures) []share {
 	var s []share
 	if f.Anon != nil {
-		s = append(s, share{"anon", "anon", *f.Anon, ""})
+		s = append(s, share{"anon", "anon", *f.Anon, nil})
 	}
 	if f.File != nil {
 		// The page cache counts shmem, which cannot be dropped as files can.
@@ -30,10 +30,10 @@ func shares(f *event.Figures) []share {
 		} else {
 			name = "cache"
 		}
-		s = append(s, share{name, "file", cache, remark("dirty", f.FileDirty, "writeback", f.FileWriteback, "mapped", f.FileMapped)})
+		s = append(s, share{name, "file", cache, figures{{"dirty", f.FileDirty}, {"writeback", f.FileWriteback}, {"mapped", f.FileMapped}}.list()})
 	}
 	if f.Shmem != nil {
-		s = append(s, share{"shmem, tmpfs", "shmem", *f.Shmem, ""})
+		s = append(s, share{"shmem, tmpfs", "shmem", *f.Shmem, nil})
 	}
 	if k, exact := kernel(f); k != nil {
 		name := term.Text("kernel")
@@ -41,10 +41,10 @@ func shares(f *event.Figures) []share {
 			name = "~kernel"
 		}
 		s = append(s, share{name, "kernel", *k,
-			remark("slab", sum(f.SlabReclaimable, f.SlabUnreclaimable), "page tables", f.PageTables, "stacks", f.KernelStack)})
+			figures{{"slab", sum(f.SlabReclaimable, f.SlabUnreclaimable)}, {"page tables", f.PageTables}, {"stacks", f.KernelStack}}.list()})
 	}
-	if f.Sock != nil && *f.Sock > 0 {
-		s = append(s, share{"sockets", "sock", *f.Sock, ""})
+	if f.Sock != nil && (f.Usage == nil && *f.Sock > 0 || f.Usage != nil && *f.Sock > *f.Usage/100) {
+		s = append(s, share{"sockets", "sock", *f.Sock, nil})
 	}
 	if f.Usage != nil && f.Anon != nil && f.File != nil {
 		rest := *f.Usage
@@ -53,7 +53,7 @@ func shares(f *event.Figures) []share {
 		}
 		// A smaller rest is the counters' own inaccuracy.
 		if rest > *f.Usage/100 {
-			s = append(s, share{"other", "other", rest, ""})
+			s = append(s, share{"other", "other", rest, nil})
 		}
 	}
 	return s
@@ -80,15 +80,21 @@ func sum(figures ...*uint64) *uint64 {
 	return total
 }
 
-// remark lists what of a share is what; nothing is left out.
-func remark(pairs ...any) term.Text {
+// figures are named amounts that may be unknown.
+type figures []struct {
+	name  term.Text
+	bytes *uint64
+}
+
+// list writes those that are known and more than nothing.
+func (f figures) list() []term.Text {
 	var parts []term.Text
-	for i := 0; i < len(pairs); i += 2 {
-		if n := pairs[i+1].(*uint64); n != nil && *n > 0 {
-			parts = append(parts, term.Text(pairs[i].(string))+" "+size(*n))
+	for _, fig := range f {
+		if fig.bytes != nil && *fig.bytes > 0 {
+			parts = append(parts, fig.name+" "+size(*fig.bytes))
 		}
 	}
-	return join(parts, ", ")
+	return parts
 }
 
 // composition draws what the memory at the kill consisted of.
@@ -106,35 +112,37 @@ func (w *Writer) composition(f *event.Figures) {
 		}
 		whole = &all
 	}
-	label := term.Text("memory")
 	if f.Usage != nil {
-		in := "in use"
+		total := share{name: "in use", bytes: *f.Usage}
 		if f.Limit != nil {
-			in = "in use, of " + unit.Bytes(*f.Limit)
+			total.remarks = append(total.remarks, "of "+size(*f.Limit))
 		}
-		w.bar(label, share{name: "total", bytes: *f.Usage, remark: term.Text(in)}, *whole)
-		label = ""
+		kinds = append([]share{total}, kinds...)
 	}
-	for _, k := range kinds {
-		w.bar(label, k, *whole)
-		label = ""
+	swap := f.SwapUsage != nil && (*f.SwapUsage > 0 || f.SwapLimit != nil)
+	if swap {
+		kinds = append(kinds, share{name: "swap", bytes: *f.SwapUsage})
 	}
-	if f.SwapUsage != nil && (*f.SwapUsage > 0 || f.SwapLimit != nil) {
-		swap := share{name: "swap", bytes: *f.SwapUsage}
-		limit := uint64(0)
-		if f.SwapLimit != nil {
-			limit = *f.SwapLimit
-			swap.remark = "of " + size(limit)
+	for i, k := range kinds {
+		of, name := *whole, term.Text("")
+		if i == 0 {
+			name = "memory"
+			if from := source(f.Source); from != "" {
+				k.remarks = append(k.remarks, from)
+			}
 		}
-		w.bar(label, swap, limit)
-		label = ""
-	}
-	if from := source(f.Source); from != "" && label == "" {
-		w.line().to(body).put(dim, "("+from+")").end()
+		if swap && i == len(kinds)-1 {
+			of = 0
+			if f.SwapLimit != nil {
+				of = *f.SwapLimit
+				k.remarks = append(k.remarks, "of "+size(of))
+			}
+		}
+		w.bar(name, k, of)
 	}
 }
 
-const barWide = 24
+const barWide = 20
 
 func (w *Writer) bar(label term.Text, k share, whole uint64) {
 	l := w.label(label).put(plain, k.name).to(body + 14)
@@ -143,7 +151,14 @@ func (w *Writer) bar(label term.Text, k share, whole uint64) {
 		l.put(warn, term.Text(strings.Repeat("#", int(filled+0.5))))
 	}
 	l.to(body+14+barWide+1).right(plain, size(k.bytes), 8).skip(1).right(plain, term.Text(unit.Percent(k.bytes, whole)), 4)
-	l.skip(2).put(dim, k.remark).end()
+	l.skip(2)
+	for i, r := range k.remarks {
+		if i > 0 {
+			r = ", " + r
+		}
+		l.whole(dim, r)
+	}
+	l.end()
 }
 
 // memory is one line: how full a cgroup is, and of what.

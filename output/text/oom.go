@@ -17,6 +17,12 @@ const (
 	maxKills      = 64 // remembered, to be named when they end
 )
 
+// kill is what is remembered of an incident.
+type kill struct {
+	incident string
+	victim   term.Text
+}
+
 // label begins a line of the block. Labels end where the body begins.
 func (w *Writer) label(t term.Text) *line { return w.line().skip(2).put(dim, t).to(body) }
 
@@ -24,24 +30,29 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 	if len(w.kills) == maxKills {
 		w.kills = slices.Delete(w.kills, 0, 1)
 	}
-	w.kills = append(w.kills, e)
+	w.kills = append(w.kills, kill{e.Incident, process(&e.Victim.Process, 24)})
 
-	w.line().end()
-	headline := actor(&e.Victim.Actor)
+	w.blank()
+	headline := process(&e.Victim.Process, 40)
 	if others := len(e.Killed) - 1; others > 0 {
 		headline += " and " + number(others) + " more"
+	}
+	if p := place(e.Victim.Container, e.Victim.Cgroup); p != "" {
+		headline += " in " + p
 	}
 	w.at(e.Time).put(alarm, "OOM KILL").to(body+10).put(bold, headline).end()
 
 	if why := w.why(e); why != "" {
-		w.label("why").wrap(bold, why, body, 2)
+		w.label("why").wrap(bold, why, body, 3)
 	}
 	if e.Verdict != nil {
 		w.verdict(e.Verdict)
 	}
-	w.label("trigger").wrap(plain, w.trigger(e), body, 2)
+	if e.Trigger.PID != 0 {
+		w.label("trigger").wrap(plain, w.trigger(e), body, 2)
+	}
 	if len(e.Trigger.Stack) > 0 {
-		w.line().to(body).wrap(dim, stack(e.Trigger.Stack), body, 3)
+		w.line().to(body).wrap(dim, stack(e.Trigger.Stack), body, 2)
 	}
 	if e.Domain.Memory != nil {
 		w.composition(e.Domain.Memory)
@@ -52,7 +63,7 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 		w.label("killed").wrap(plain, killed(e), body, 2)
 	}
 	if r := e.ReclaimBefore; r != nil {
-		t := term.Text(unit.Count(r.Episodes)) + " stalls in the last " + duration(r.WindowNS) + ": " +
+		t := counted(r.Episodes, "stall") + " in the last " + duration(r.WindowNS) + ": " +
 			duration(r.StalledNS) + " lost, " + w.pages(r.Reclaimed) + " freed"
 		w.label("before").put(plain, t).end()
 	}
@@ -64,7 +75,7 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 		l.skip(1).put(dim, "("+from+")")
 	}
 	l.end()
-	w.line().end()
+	w.blank()
 }
 
 // why says in words what ran out.
@@ -82,7 +93,8 @@ func (w *Writer) why(e *event.OOMKill) term.Text {
 		}
 		t += " was reached"
 		if v := e.Victim.Cgroup; v != nil && d.Cgroup != nil && above(d.Cgroup.Path, v.Path) {
-			t += "; the victim lived below, in " + term.Elide(term.Clean(v.Path), w.opt.Width/2)
+			below := strings.TrimPrefix(strings.TrimPrefix(v.Path, d.Cgroup.Path), "/")
+			t += "; the victim lived below it, in " + place(nil, &event.Cgroup{Path: below})
 		}
 	case event.ConstraintGlobal:
 		t = "the node ran out of memory"
@@ -135,7 +147,7 @@ func (w *Writer) trigger(e *event.OOMKill) term.Text {
 	case *o < 0:
 		t += ", on request (SysRq-f)"
 	case *o < 32 && w.page > 0:
-		t += ", allocating " + w.pages(1<<*o) + " (order " + number(*o) + flags + ")"
+		t += ", allocating " + w.pages(1<<*o) + " (" + glue("order "+number(*o)) + flags + ")"
 	default:
 		t += " (order " + number(*o) + flags + ")"
 	}
@@ -183,6 +195,11 @@ func (w *Writer) victim(v *event.Candidate) {
 		parts = append(parts, "pid "+number(v.ContainerPID)+" in its container")
 	}
 	if len(parts) > 0 {
+		for i, p := range parts {
+			if !strings.Contains(string(p), "(") {
+				parts[i] = glue(p)
+			}
+		}
 		w.label("victim").wrap(plain, join(parts, ", "), body, 3)
 	}
 }
@@ -324,9 +341,9 @@ func source(s string) term.Text {
 	case event.SourceKmsg:
 		return "from the kernel log"
 	case event.SourceProcfs:
-		return "from /proc, after the kill"
+		return "from /proc after the kill"
 	case event.SourceCgroupfs:
-		return "from the cgroup's files, after the kill"
+		return "read after the kill"
 	}
 	return term.Clean(s)
 }
@@ -342,8 +359,8 @@ func (w *Writer) oomEnd(e *event.OOMEnd) {
 		}
 	}
 	who := "incident " + term.Clean(e.Incident)
-	if i := slices.IndexFunc(w.kills, func(k *event.OOMKill) bool { return k.Incident == e.Incident }); i >= 0 {
-		who = process(&w.kills[i].Victim.Process, 24)
+	if i := slices.IndexFunc(w.kills, func(k kill) bool { return k.incident == e.Incident }); i >= 0 {
+		who = w.kills[i].victim
 		w.kills = slices.Delete(w.kills, i, i+1)
 	}
 

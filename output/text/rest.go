@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	placeWide = 24 // columns of a cgroup's name in lines that are about it
+	placeWide = 22 // columns of a cgroup's name in lines that are about it
 	maxFiles  = 3  // of a cgroup and interval
 )
 
@@ -131,7 +131,7 @@ func (w *Writer) cache(e *event.Cache) {
 		w.line().to(in).put(dim, name).to(max(w.opt.Width-51, in+placeWide+2)).put(dim, w.traffic(f.Added, f.Evicted, f.Removed)).end()
 	}
 	if more := len(files) - maxFiles; more > 0 {
-		w.line().to(in).put(dim, "…and "+number(more)+" more files").end()
+		w.line().to(in).put(dim, "…and "+counted(uint64(more), "more file")).end()
 	}
 }
 
@@ -178,7 +178,7 @@ func (w *Writer) cgroup(e *event.CgroupChange) {
 }
 
 func (w *Writer) lost(e *event.Lost) {
-	t := term.Text(unit.Count(e.Count)) + " " + term.Clean(e.Family) + " records could not be delivered"
+	t := term.Text(unit.Count(e.Count)) + " " + term.Clean(e.Family) + " records were lost"
 	if !e.Since.IsZero() {
 		t += " since " + term.Text(e.Since.In(w.opt.Location).Format(clock))
 	}
@@ -191,7 +191,7 @@ func (w *Writer) lost(e *event.Lost) {
 // summary is the last word: how much was seen, that nothing was lost (or what),
 // and what tracing cost.
 func (w *Writer) summary(e *event.Summary) {
-	w.line().end()
+	w.blank()
 	total := uint64(0)
 	names := slices.SortedFunc(maps.Keys(e.Events), func(a, b string) int {
 		return cmp.Or(cmp.Compare(e.Events[b], e.Events[a]), cmp.Compare(a, b))
@@ -199,7 +199,7 @@ func (w *Writer) summary(e *event.Summary) {
 	for _, n := range e.Events {
 		total += n
 	}
-	t := term.Text(unit.Count(total)) + " events in " + duration(e.WallNS)
+	t := counted(total, "event") + " in " + duration(e.WallNS)
 	w.label("summary").wrap(plain, t+counts(names, e.Events), body, 3)
 
 	lost := uint64(0)

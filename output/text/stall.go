@@ -38,9 +38,9 @@ type columns struct{ stall, why, who, whoWide, where, whereWide, freed, freedWid
 func (w *Writer) columns() columns {
 	extra := max(w.opt.Width-defaultWidth, 0)
 	wider := min(extra/3, 7)
-	c := columns{stall: body, why: body + 8, who: body + 19, whoWide: 17 + wider, whereWide: 16 + (extra-wider)/2, freedWide: 13}
+	c := columns{stall: body, why: body + 8, who: body + 19, whoWide: 16 + wider, whereWide: 16 + (extra-wider)/2, freedWide: 13}
 	c.where = c.who + c.whoWide + 2
-	c.freed = c.where + c.whereWide + 2
+	c.freed = c.where + c.whereWide + 1
 	c.evicted = c.freed + c.freedWide + 2
 	return c
 }
@@ -116,8 +116,8 @@ func (w *Writer) largest(evicted []event.Evicted, own term.Text, room int) term.
 		name = base(most.File)
 	}
 	if owner := place(most.Container, most.Cgroup); owner != "" && owner != own {
-		if name == "" {
-			name = owner
+		if name == "" || room < 16 {
+			name = owner // where one name has room, the neighbour's tells more
 		} else {
 			// The file keeps what the owner's name leaves, and at least half.
 			name = term.Elide(name, max(room-term.Width(owner)-1, room/2))

@@ -50,7 +50,9 @@ type Writer struct {
 	day    string // of the last line
 	stalls int    // stall lines since the heading
 	noted  map[term.Text]bool
-	kills  []*event.OOMKill // the last few, to name them when they end
+	// blanked says that nothing or a blank line came last.
+	blanked bool
+	kills   []kill // the last few, to name them when they end
 }
 
 // New returns a Writer on w.
@@ -61,7 +63,7 @@ func New(w io.Writer, opt Options) *Writer {
 	if opt.Location == nil {
 		opt.Location = time.Local
 	}
-	return &Writer{out: w, opt: opt, page: uint64(max(opt.PageBytes, 0)), noted: map[term.Text]bool{}}
+	return &Writer{out: w, opt: opt, page: uint64(max(opt.PageBytes, 0)), noted: map[term.Text]bool{}, blanked: true}
 }
 
 // Write renders one event, with one call of the underlying Write. Events of
@@ -140,7 +142,10 @@ func number[T int | int32 | int64](n T) term.Text { return term.Text(strconv.For
 
 // process writes comm[pid] in at most so many columns; the pid stays whole.
 func process(p *event.Process, columns int) term.Text {
-	pid := "[" + number(p.PID) + "]"
+	pid := term.Text("")
+	if p.PID != 0 {
+		pid = "[" + number(p.PID) + "]"
+	}
 	return term.Elide(term.Clean(cmp.Or(p.Comm, "?")), max(columns-term.Width(pid), 1)) + pid
 }
 
@@ -159,5 +164,13 @@ func base(f *event.File) term.Text {
 	if f.Path != "" {
 		return term.Clean(path.Base(f.Path))
 	}
-	return term.Clean(label.File(f))
+	return term.Text("ino " + strconv.FormatUint(f.Inode, 10))
+}
+
+// counted writes "1 stall" or "1,234 stalls".
+func counted(n uint64, what term.Text) term.Text {
+	if n != 1 {
+		what += "s"
+	}
+	return term.Text(unit.Count(n)) + " " + what
 }

@@ -55,6 +55,11 @@ func (r *files) read(name string) ([]byte, error) {
 			break
 		}
 		n += got
+		// The kernel shows these files in one piece: what ends a line and leaves
+		// room in the buffer is all of it, and need not be asked for the end.
+		if n < len(r.buf) && r.buf[n-1] == '\n' {
+			break
+		}
 	}
 	return r.buf[:n], nil
 }

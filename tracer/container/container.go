@@ -43,10 +43,11 @@ func FromPath(path string) *event.Container {
 			return &event.Container{Pod: &event.Pod{UID: uid}}
 		}
 		if c, ok := match(above, name); ok {
-			if c.Pod == nil {
-				c.Pod = podAbove(above)
+			found := c // so that only what is found is allocated
+			if found.Pod == nil {
+				found.Pod = podAbove(above)
 			}
-			return &c
+			return &found
 		}
 		if unit == "" && isUnit(name) {
 			unit = name

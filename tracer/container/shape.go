@@ -63,14 +63,12 @@ func mismatch(_, name string) (event.Container, bool) {
 
 // lxc is lxc.payload.NAME, or /lxc/NAME and lxc.payload/NAME of older versions.
 func lxc(above, name string) (event.Container, bool) {
-	c := event.Container{Runtime: LXC}
-	var ok bool
-	if c.Name, ok = strings.CutPrefix(name, "lxc.payload."); !ok {
-		if _, parent := cut(above); parent == "lxc" || parent == "lxc.payload" {
-			c.Name = name
-		}
+	called, ok := strings.CutPrefix(name, "lxc.payload.")
+	if !ok {
+		_, parent := cut(above)
+		ok = parent == "lxc" || parent == "lxc.payload"
 	}
-	return c, c.Name != ""
+	return event.Container{Name: called, Runtime: LXC}, ok && called != ""
 }
 
 // nomad is ALLOC.TASK[.scope], somewhere below nomad or nomad.slice, of the

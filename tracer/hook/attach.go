@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 
@@ -40,6 +41,7 @@ type Session struct {
 	Programs map[string]*ebpf.Program
 	Choices  []Choice
 
+	types   *btf.Cache // of the kernel, decoded once for all objects
 	links   []io.Closer
 	objects []*ebpf.Collection
 }
@@ -62,7 +64,7 @@ func Attach(cfg Config, p Prober) (*Session, error) {
 	if cfg.Refused == nil {
 		cfg.Refused = make(map[string]error)
 	}
-	s := &Session{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program)}
+	s := &Session{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program), types: btf.NewCache()}
 	for {
 		s.Choices = Plan(Table(), p, cfg.Request)
 		again, err := s.attach(cfg, p)
@@ -71,6 +73,7 @@ func Attach(cfg Config, p Prober) (*Session, error) {
 			return nil, err
 		}
 		if !again {
+			s.types = nil
 			return s, nil
 		}
 	}
@@ -183,7 +186,7 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 			return fmt.Errorf("object %s: set %s: %w", name, key, err)
 		}
 	}
-	opts := ebpf.CollectionOptions{MapReplacements: make(map[string]*ebpf.Map)}
+	opts := ebpf.CollectionOptions{MapReplacements: make(map[string]*ebpf.Map), Cache: s.types}
 	for m := range spec.Maps {
 		if shared, ok := s.Maps[m]; ok && !strings.HasPrefix(m, ".") {
 			opts.MapReplacements[m] = shared

@@ -114,6 +114,9 @@ func Table() []Purpose {
 		{Family: "oom", Name: "exit", Without: "when the victim is gone", Ways: []Way{
 			tp("oom", "process_exit", "sched_process_exit"),
 		}},
+		{Family: "oom", Name: "memory freed", Without: "the very moment memory was free; the cgroup's usage is looked at every 50 ms", Ways: []Way{
+			tp("oom", "memory_gone", "exit_mmap"),
+		}},
 
 		{Family: "reclaim", Name: "memcg", For: []string{"oom"}, Ways: []Way{
 			tp("reclaim", "memcg_begin", "mm_vmscan_memcg_reclaim_begin", "memcg_end", "mm_vmscan_memcg_reclaim_end"),

@@ -57,8 +57,8 @@ func rise(last *uint64, now uint64) uint64 {
 
 // File is the traffic of one file.
 type File struct {
-	Inode uint64
-	Dev   uint32
+	Inode           uint64
+	Dev, Generation uint32
 	Counts
 }
 
@@ -123,11 +123,11 @@ func (c *Cache) Read() (map[uint64]*Traffic, error) {
 		each(c.maps["cache_files"], func(k bpf.CoreFileKey, v bpf.CoreFileCounts) { files[k] = v }),
 		each(c.maps["cache_evictors"], func(k bpf.CoreEvictKey, v uint64) { evicted[k] = v }),
 		c.pending(func(r *bpf.CoreRun) {
-			cause, pages := bpf.CoreCause(r.Cause), uint64(r.Pages)
+			cause, pages := bpf.CoreCause(r.Cause), r.Pages
 			t := totals[r.Owner]
 			t.add(cause, pages)
 			totals[r.Owner] = t
-			key := bpf.CoreFileKey{Owner: r.Owner, Inode: r.Inode, Dev: r.Dev}
+			key := bpf.CoreFileKey{Owner: r.Owner, Inode: r.Inode, Dev: r.Dev, Generation: r.Generation}
 			if f, ok := files[key]; ok {
 				counts := Counts{f.Pages.Added, f.Pages.Evicted, f.Pages.Truncated, f.Pages.Invalidated}
 				counts.add(cause, pages)
@@ -157,7 +157,7 @@ func (c *Cache) Read() (map[uint64]*Traffic, error) {
 		counts := Counts{now.Pages.Added, now.Pages.Evicted, now.Pages.Truncated, now.Pages.Invalidated}
 		if d := counts.since(&seen.last); !d.zero() {
 			t := of(key.Owner)
-			t.Files = append(t.Files, File{key.Inode, key.Dev, d})
+			t.Files = append(t.Files, File{key.Inode, key.Dev, key.Generation, d})
 		}
 	}
 	for key, seen := range c.files {

@@ -1,0 +1,319 @@
+package tracer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/oomtrace/oomtrace/tracer/cgroup"
+	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/hook"
+)
+
+// The tests of this file's kind trace the real kernel: they make cgroups with
+// small limits, run this very binary in them as the workload (work_linux_test.go)
+// and hold the events against what they did and what the kernel counted.
+// cmd/vmtest runs them on other kernels.
+
+const patience = 60 * time.Second
+
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "work" {
+		os.Exit(work(os.Args[2:]))
+	}
+	os.Exit(m.Run())
+}
+
+// needRoot skips a test for an ordinary user. Where the suite is to be whole
+// (OOMTRACE_TEST_ALL is set by `make test`) that is a failure.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("OOMTRACE_TEST_ALL") != "" {
+		t.Fatal("this test needs root")
+	}
+	t.Skip("needs root: run `make test`")
+}
+
+// eachTier runs a test with the best hooks of this kernel and, where those are
+// more than tracepoints, again with tracepoints only and with kprobes.
+func eachTier(t *testing.T, test func(t *testing.T, tier string)) {
+	needRoot(t)
+	k, err := hook.NewKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Allowed(hook.Fentry) == nil {
+		t.Run("fentry", func(t *testing.T) { test(t, TierBest) })
+	}
+	if k.Allowed(hook.Kprobe) == nil {
+		t.Run("kprobe", func(t *testing.T) { test(t, TierKprobe) })
+	}
+	t.Run("tracepoint", func(t *testing.T) { test(t, TierTracepoint) })
+}
+
+// trace is a running tracer whose events are collected.
+type trace struct {
+	t      *testing.T
+	tracer *Tracer
+	cancel context.CancelFunc
+	done   chan error
+
+	mu     sync.Mutex
+	events []event.Event
+	more   chan struct{} // closed and replaced with each event
+	hold   chan struct{} // when set, the sink waits for it
+}
+
+func startTrace(t *testing.T, o Options) *trace {
+	t.Helper()
+	o.Warn = func(msg string) { t.Log("warning:", msg) }
+	tr, err := Open(o)
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	x := &trace{t: t, tracer: tr, cancel: cancel, done: make(chan error, 1), more: make(chan struct{})}
+	go func() { x.done <- tr.Run(ctx, x.sink) }()
+	t.Cleanup(func() {
+		cancel()
+		tr.Close()
+	})
+	waitFor(x, func(events []event.Event) (bool, bool) { return true, len(events) > 0 })
+	return x
+}
+
+func (x *trace) sink(e event.Event) error {
+	if x.hold != nil {
+		<-x.hold
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.events = append(x.events, e)
+	close(x.more)
+	x.more = make(chan struct{})
+	return nil
+}
+
+// waitFor waits until find is content with the events so far.
+func waitFor[T any](x *trace, find func([]event.Event) (T, bool)) T {
+	x.t.Helper()
+	deadline := time.After(patience)
+	for {
+		x.mu.Lock()
+		v, ok := find(x.events)
+		more := x.more
+		x.mu.Unlock()
+		if ok {
+			return v
+		}
+		select {
+		case <-more:
+		case err := <-x.done:
+			x.t.Fatalf("the tracer ended early: %v", err)
+		case <-deadline:
+			x.dump()
+			x.t.Fatalf("not seen within %v", patience)
+		}
+	}
+}
+
+func (x *trace) dump() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.events[max(0, len(x.events)-20):] {
+		x.t.Logf("event: %T %+v", e, e)
+	}
+}
+
+// stop ends the trace and gives all events, the summary last.
+func (x *trace) stop() []event.Event {
+	x.t.Helper()
+	x.cancel()
+	select {
+	case err := <-x.done:
+		if err != nil {
+			x.t.Fatalf("run: %v", err)
+		}
+	case <-time.After(patience):
+		x.t.Fatal("the tracer did not stop")
+	}
+	s, ok := x.events[len(x.events)-1].(*event.Summary)
+	if !ok {
+		x.t.Fatalf("the last event is %T, not the summary", x.events[len(x.events)-1])
+	}
+	var lost uint64
+	for _, n := range s.Lost {
+		lost += n
+	}
+	if s.Sent != s.Received+lost {
+		x.t.Errorf("sent %d, received %d, lost %d", s.Sent, s.Received, lost)
+	}
+	return x.events
+}
+
+func of[T event.Event](events []event.Event) []T {
+	var out []T
+	for _, e := range events {
+		if v, ok := e.(T); ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// killsBelow gives the kills whose victim was in a cgroup or below it.
+func killsBelow(events []event.Event, path string) []*event.OOMKill {
+	return slices.DeleteFunc(of[*event.OOMKill](events), func(k *event.OOMKill) bool {
+		return k.Victim.Cgroup == nil || k.Victim.Cgroup.Path != path && !strings.HasPrefix(k.Victim.Cgroup.Path, path+"/")
+	})
+}
+
+// group is a cgroup of a test's own.
+type group struct {
+	t    *testing.T
+	m    cgroup.Mount
+	path string
+}
+
+// newGroup makes a top-level memory cgroup that is gone when the test is over.
+func newGroup(t *testing.T) *group {
+	t.Helper()
+	m, err := cgroup.FindMount("/sys/fs/cgroup", "/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.NewReplacer("/", "-", " ", "_").Replace(t.Name())
+	g := &group{t, m, fmt.Sprintf("/oomtrace-test-%d-%s", os.Getpid(), name)}
+	g.make()
+	return g
+}
+
+func (g *group) child(name string) *group {
+	g.t.Helper()
+	c := &group{g.t, g.m, g.path + "/" + name}
+	if g.m.Version == 2 {
+		g.set("cgroup.subtree_control", "+memory")
+	}
+	c.make()
+	return c
+}
+
+func (g *group) make() {
+	g.t.Helper()
+	if err := os.Mkdir(g.dir(), 0o755); err != nil {
+		g.t.Fatal(err)
+	}
+	if g.m.Version == 1 {
+		// 5.10 and 6.1 warn otherwise, once
+		_ = os.WriteFile(filepath.Join(g.dir(), "memory.use_hierarchy"), []byte("1"), 0)
+	}
+	g.t.Cleanup(g.remove)
+}
+
+func (g *group) remove() {
+	deadline := time.Now().Add(patience)
+	for {
+		err := os.Remove(g.dir())
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if time.Now().After(deadline) {
+			g.t.Errorf("remove cgroup: %v", err)
+			return
+		}
+		time.Sleep(time.Millisecond) // EBUSY while its last process is being reaped
+	}
+}
+
+func (g *group) dir() string { return g.m.Dir(g.path) }
+
+func (g *group) id() uint64 {
+	g.t.Helper()
+	id, err := cgroup.ID(g.dir())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return id
+}
+
+func (g *group) set(file, value string) {
+	g.t.Helper()
+	if err := os.WriteFile(filepath.Join(g.dir(), file), []byte(value), 0); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// limit sets the memory limit, and takes swap away so that it is final.
+func (g *group) limit(bytes uint64) *group {
+	g.t.Helper()
+	v := strconv.FormatUint(bytes, 10)
+	if g.m.Version == 2 {
+		g.set("memory.max", v)
+		_ = os.WriteFile(filepath.Join(g.dir(), "memory.swap.max"), []byte("0"), 0)
+	} else {
+		g.set("memory.limit_in_bytes", v)
+	}
+	return g
+}
+
+func (g *group) figures() event.Figures {
+	g.t.Helper()
+	f, err := g.m.Read(g.path)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return f
+}
+
+// start runs a workload in the cgroup; it is ended with the test.
+func (g *group) start(args ...string) *exec.Cmd {
+	g.t.Helper()
+	cmd := exec.Command("/proc/self/exe", append([]string{"work", filepath.Join(g.dir(), "cgroup.procs")}, args...)...)
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd
+}
+
+// run runs a workload to its end, and wants it to succeed.
+func (g *group) run(args ...string) {
+	g.t.Helper()
+	if err := g.start(args...).Wait(); err != nil {
+		g.t.Fatalf("work %q: %v", args, err)
+	}
+}
+
+// runKilled runs a workload that must be killed, and gives its pid.
+func (g *group) runKilled(args ...string) int32 {
+	g.t.Helper()
+	cmd := g.start(args...)
+	err := cmd.Wait()
+	if !killed(err) {
+		g.t.Fatalf("work %q was not killed: %v", args, err)
+	}
+	return int32(cmd.Process.Pid)
+}
+
+const mib = 1 << 20
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

@@ -1,0 +1,210 @@
+package tracer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// work is the workload half of this binary: it enters a cgroup, then does what
+// it is told, one word after the other.
+//
+//	anon=MiB        touch so much anonymous memory and keep it
+//	hog             touch anonymous memory until killed
+//	write=FILE,MiB  write a file and sync it
+//	read=FILE,SIZE,seq|random,MiB
+//	fadvise=FILE    drop its cache
+//	truncate=FILE,MiB
+//	unlink=FILE
+//	tmpfs=FILE,MiB  write without sync
+//	sharer          start a process that shares this one's memory
+//	threads=N,WORDS… the rest in N threads at once
+//	wait            for ever
+//	adj=N           set oom_score_adj
+//	comm=NAME
+func work(args []string) int {
+	if err := os.WriteFile(args[0], []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
+		fmt.Fprintln(os.Stderr, "work: enter cgroup:", err)
+		return 1
+	}
+	// Whoever runs the tests may be protected from the OOM killer; its
+	// workloads are not.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("0"), 0)
+	for i, word := range args[1:] {
+		if err := do(word, args[i+2:]); err != nil {
+			fmt.Fprintf(os.Stderr, "work: %s: %v\n", word, err)
+			return 1
+		}
+		if strings.HasPrefix(word, "threads=") {
+			break
+		}
+	}
+	return 0
+}
+
+func do(word string, rest []string) error {
+	verb, arg, _ := strings.Cut(word, "=")
+	args := strings.Split(arg, ",")
+	number := func(i int) int {
+		n, _ := strconv.Atoi(args[i])
+		return n
+	}
+	switch verb {
+	case "anon":
+		return touch(number(0))
+	case "hog":
+		for {
+			if err := touch(1); err != nil {
+				return err
+			}
+		}
+	case "write", "tmpfs":
+		f, err := os.Create(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		block := make([]byte, mib)
+		for range number(1) {
+			if _, err := f.Write(block); err != nil {
+				return err
+			}
+		}
+		if verb == "tmpfs" {
+			return nil
+		}
+		return f.Sync()
+	case "read":
+		return readFile(args[0], number(1), args[2] == "random", number(3))
+	case "fadvise":
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	case "truncate":
+		return os.Truncate(args[0], int64(number(1))*mib)
+	case "unlink":
+		return os.Remove(args[0])
+	case "adj":
+		return os.WriteFile("/proc/self/oom_score_adj", []byte(args[0]), 0)
+	case "comm":
+		return unix.Prctl(unix.PR_SET_NAME, uintptrOf(args[0]), 0, 0, 0)
+	case "sharer":
+		return share()
+	case "threads":
+		var wg sync.WaitGroup
+		errs := make([]error, number(0))
+		for i := range errs {
+			wg.Go(func() {
+				for _, w := range rest {
+					errs[i] = errors.Join(errs[i], do(strings.ReplaceAll(w, "%", strconv.Itoa(i)), nil))
+				}
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs...)
+	case "wait":
+		for {
+			time.Sleep(time.Hour)
+		}
+	}
+	return errors.New("unknown word")
+}
+
+func touch(n int) error {
+	b, err := unix.Mmap(-1, 0, n*mib, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(b); i += 4096 {
+		b[i] = 1
+	}
+	return nil
+}
+
+func readFile(name string, size int, random bool, n int) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if random {
+		if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
+			return err
+		}
+	}
+	block := make([]byte, size)
+	blocks := int64(n) * mib / int64(size)
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range blocks {
+		at := i
+		if random {
+			at = r.Int64N(blocks)
+		}
+		if _, err := f.ReadAt(block, at*int64(size)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// killed tells whether a process ended by SIGKILL.
+func killed(err error) bool {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		return false
+	}
+	ws, ok := exit.Sys().(syscall.WaitStatus)
+	return ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL
+}
+
+func uintptrOf(s string) uintptr {
+	b := append([]byte(s), 0)
+	return uintptr(unsafe.Pointer(&b[0]))
+}
+
+// share starts a process that shares this one's memory without being a thread
+// of it: clone(CLONE_VM). Go cannot run there, so the child executes a few
+// instructions of its own on a stack of its own, which wait for ever.
+func share() error {
+	stack, err := unix.Mmap(-1, 0, 64<<10, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	code, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return err
+	}
+	const cloneVM = 0x100 | uint32(unix.SIGCHLD)
+	b := append(code[:0], 0xb8, 56, 0, 0, 0) // mov eax, SYS_clone
+	b = append(b, 0xbf)                      // mov edi, flags
+	b = binary.LittleEndian.AppendUint32(b, cloneVM)
+	b = append(b, 0x48, 0xbe) // mov rsi, stack
+	b = binary.LittleEndian.AppendUint64(b, uint64(uintptr(unsafe.Pointer(&stack[len(stack)-64]))))
+	b = append(b,
+		0x31, 0xd2, 0x4d, 0x31, 0xd2, 0x4d, 0x31, 0xc0, // xor edx, edx; xor r10, r10; xor r8, r8
+		0x0f, 0x05, // syscall
+		0x85, 0xc0, // test eax, eax
+		0x75, 9, // jnz to ret
+		0xb8, 34, 0, 0, 0, // mov eax, SYS_pause
+		0x0f, 0x05, // syscall
+		0xeb, 0xf7, // jmp back to the mov
+		0xc3) // ret
+	entry := unsafe.Pointer(&b[0])
+	function := unsafe.Pointer(&entry) // a func value points to its code's address
+	(*(*func())(unsafe.Pointer(&function)))()
+	return nil
+}
