@@ -110,6 +110,7 @@ const (
 	CoreOomFlagsOOM_LOCKED  CoreOomFlags = 8
 	CoreOomFlagsOOM_MORE    CoreOomFlags = 16
 	CoreOomFlagsOOM_GFP     CoreOomFlags = 32
+	CoreOomFlagsOOM_SHARED  CoreOomFlags = 64
 )
 
 type CoreRecCgroup struct {

@@ -120,6 +120,7 @@ struct percpu_counter {
 	s64 count;
 };
 struct mm_struct {
+	atomic_t mm_users;
 	unsigned long total_vm;
 	atomic_long_t pgtables_bytes;
 	struct percpu_counter rss_stat[4]; /* 6.2 */
@@ -132,6 +133,7 @@ struct mm_struct___flags { /* 6.18 */
 	mm_flags_t flags;
 };
 struct signal_struct {
+	int nr_threads;
 	atomic_t live;
 	struct list_head thread_head;
 	short oom_score_adj;

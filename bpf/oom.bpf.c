@@ -30,7 +30,7 @@ struct incident {
 	u32 active; /* between entry and exit of out_of_memory */
 	u32 candidates;
 	u32 signalled_tgid; /* who was sent SIGKILL last */
-	u32 pad;
+	u32 shared;         /* their memory has users besides their threads */
 	struct rec_task victim;
 	struct rec_mm mm;
 };
@@ -344,6 +344,7 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, u64 address)
 	in->signalled = bpf_ktime_get_ns();
 	in->signalled_tgid = tgid;
 	in->victim_mm = (u64)mm;
+	in->shared = mm && BPF_CORE_READ(mm, mm_users.counter) > BPF_CORE_READ(task, signal, nr_threads);
 	fill_task(&in->victim, task);
 	fill_mm(&in->mm, task, mm);
 	return 0;
@@ -427,19 +428,19 @@ static __always_inline int marked(void *ctx, u64 argument)
 		flags |= OOM_MORE;
 	if (in_group(memcg, in->domain_memcg))
 		in->flags |= OOM_GROUP;
-	flags |= in->flags;
+	flags |= in->flags | (in->shared ? OOM_SHARED : 0);
 	in->marked = now;
 
-	if (want_stacks)
-		r = reserve(FAMILY_OOM, sizeof(*r), REC_OOM_MARK, now);
-	else
-		r = reserve(FAMILY_OOM, __builtin_offsetof(struct rec_oom_mark, stack), REC_OOM_MARK, now);
 	victim.incident = in->id;
 	victim.domain = in->domain;
 	bpf_map_update_elem(&victims, &tgid, &victim, BPF_ANY);
 	mm = in->victim_mm;
 	if (mm)
 		bpf_map_update_elem(&victim_memory, &mm, &victim, BPF_ANY);
+	if (want_stacks)
+		r = reserve(FAMILY_OOM, sizeof(*r), REC_OOM_MARK, now);
+	else
+		r = reserve(FAMILY_OOM, __builtin_offsetof(struct rec_oom_mark, stack), REC_OOM_MARK, now);
 	if (!r)
 		return walk;
 	r->incident = in->id;

@@ -210,12 +210,10 @@ static __always_inline void send(void *ctx, struct episode *e, u32 family, u32 t
 	r->domain = e->domain;
 	r->duration = end - e->start;
 	cpu = cpu_clock(task, now) - e->cpu_start;
-	if (e->cpu != bpf_get_smp_processor_id())
+	if (e->cpu != bpf_get_smp_processor_id() || cpu <= 0)
 		r->cpu_ns = UNKNOWN;
-	else if (cpu > (s64)r->duration)
-		r->cpu_ns = r->duration;
 	else
-		r->cpu_ns = cpu < 0 ? 0 : cpu;
+		r->cpu_ns = cpu > (s64)r->duration ? r->duration : cpu;
 	r->scanned = e->scanned;
 	r->reclaimed = e->reclaimed;
 	r->gfp = e->gfp;

@@ -49,6 +49,7 @@ enum oom_flags {
 	OOM_LOCKED = 8,      /* domain found by the OOM lock */
 	OOM_MORE = 16,       /* REC_OOM_DONE follows for certain */
 	OOM_GFP = 32,        /* gfp and order are known */
+	OOM_SHARED = 64,     /* others use the victim's memory: they are killed next */
 };
 
 /* why a candidate may not be killed */

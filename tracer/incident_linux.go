@@ -17,8 +17,9 @@ const (
 	// settle is how long an incident stays open after its last record, so that
 	// the victim's companions, which are signalled right after it, are in it.
 	settle = 2 * time.Millisecond
-	// settleGroup is the same for a group, whose members are marked one by one.
-	settleGroup = 20 * time.Millisecond
+	// settleMany is the same where more are known to follow: members of a group,
+	// processes that share the victim's memory.
+	settleMany = 20 * time.Millisecond
 	// giveUp is when an incident is closed whose end never came.
 	giveUp = time.Second
 	// waitForEnd is how long victims may take to be gone.
@@ -37,6 +38,7 @@ type incident struct {
 	first   *bpf.CoreRecOomMark // nil until a victim was marked
 	stack   []string
 	group   bool
+	shared  bool // more processes are killed with a victim, for its memory is theirs
 
 	killed     []event.Killed
 	tgids      map[uint32]bool // killed, each once
@@ -71,6 +73,7 @@ func (t *Tracer) marked(r *decode.Mark) {
 	in.touched = r.Head.Time
 	flags := bpf.CoreOomFlags(r.Flags)
 	in.group = in.group || flags&bpf.CoreOomFlagsOOM_GROUP != 0
+	in.shared = in.shared || flags&bpf.CoreOomFlagsOOM_SHARED != 0
 	reason := "chosen"
 	if in.first == nil {
 		mark := *r.CoreRecOomMark
@@ -169,8 +172,8 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				wait = 0 // the kernel has left the OOM killer
 			case in.more && !in.done:
 				wait = giveUp
-			case in.group:
-				wait = settleGroup
+			case in.group, in.shared:
+				wait = settleMany
 			}
 			if at := in.touched + uint64(wait); now < at && !final {
 				soon(at)
@@ -257,6 +260,9 @@ func (t *Tracer) emitKill(in *incident) error {
 	slices.SortStableFunc(e.Candidates, func(a, b event.Candidate) int {
 		return cmp.Compare(score(b.Badness), score(a.Badness))
 	})
+	if in.walked != 0 {
+		addAnon(in.memory, e.Candidates)
+	}
 	if seen := uint64(in.walked); seen > uint64(len(in.candidates)) {
 		e.CandidatesMissing = seen - uint64(len(in.candidates))
 	}

@@ -45,6 +45,7 @@ func (t *Tracer) tellCache() error {
 		t.opts.Warn(err.Error())
 	}
 	t.intervals.cache = now
+	t.lateRefaults(traffic)
 	for _, owner := range sortedKeys(traffic) {
 		if owner != 0 && !t.selected(owner) || owner == 0 && len(t.opts.Cgroups) > 0 {
 			continue
@@ -112,6 +113,41 @@ func (t *Tracer) refaults(e *event.Cache, owner uint64, tr *tally.Traffic) {
 	}
 	n := *now.RefaultFile - *before.RefaultFile
 	e.Refaulted, e.RefaultedOf = &n, event.SourceCgroupfs
+}
+
+// settleIntervals is for how many intervals after its last traffic a cgroup is
+// looked at for refaults: the kernel gathers its statistics up to 2 s late.
+const settleIntervals = 4
+
+// lateRefaults adds the cgroups whose traffic has ended, but whose refaults the
+// kernel may only have counted since.
+func (t *Tracer) lateRefaults(traffic map[uint64]*tally.Traffic) {
+	if t.refaultHook() {
+		return
+	}
+	for owner := range t.recent {
+		if traffic[owner] != nil {
+			continue
+		}
+		t.recent[owner]--
+		if t.recent[owner] == 0 {
+			delete(t.recent, owner)
+		}
+		cg, _ := t.names.cgroup(owner)
+		if cg == nil || cg.Path == "" {
+			continue
+		}
+		if now, err := t.mount.Stat(cg.Path); err == nil && now.RefaultFile != nil {
+			if before := t.stats[owner].RefaultFile; before != nil && *now.RefaultFile > *before {
+				traffic[owner] = &tally.Traffic{}
+			}
+		}
+	}
+	for owner := range traffic {
+		if traffic[owner].Counts != (tally.Counts{}) {
+			t.recent[owner] = settleIntervals
+		}
+	}
 }
 
 func (t *Tracer) hasChildren(id uint64) bool {

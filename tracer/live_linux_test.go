@@ -132,8 +132,8 @@ func waitFor[T any](x *trace, find func([]event.Event) (T, bool)) T {
 func (x *trace) dump() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	for _, e := range x.events[max(0, len(x.events)-20):] {
-		x.t.Logf("event: %T %+v", e, e)
+	for _, e := range x.events[max(0, len(x.events)-5):] {
+		x.t.Logf("event: %T %.300s", e, show(e))
 	}
 }
 

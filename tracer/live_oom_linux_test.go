@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
@@ -69,7 +70,7 @@ func checkKill(t *testing.T, k *event.OOMKill, victimPath, domainPath string, do
 	if m := k.Domain.Memory; m == nil || m.Usage == nil || m.Limit == nil || *m.Usage > *m.Limit+64<<10 || *m.Usage+4*mib < *m.Limit { // a huge page may have been asked for
 		fail("usage and limit: %s", show(m))
 	} else if m.Anon == nil || *m.Anon < *m.Usage/2 {
-		fail("anonymous memory: %s", show(m))
+		fail("anonymous memory: %s, candidates %s", show(m), show(k.Candidates))
 	}
 	v := &k.Victim
 	if v.AnonRSS == nil || *v.AnonRSS < 8*mib || v.PageTables == nil || v.Badness == nil || v.TotalVM == nil {
@@ -221,12 +222,55 @@ func TestGlobal(t *testing.T) {
 			t.Errorf("candidates %+v", k.Candidates)
 		}
 		events := x.stop()
-		if len(of[*event.Kswapd](events)) == 0 {
-			t.Error("no run of kswapd")
-		}
 		if !slices.ContainsFunc(of[*event.Reclaim](events), func(r *event.Reclaim) bool { return r.Kind == event.ReclaimDirect && r.Domain == nil }) {
 			t.Error("no direct reclaim")
 		}
+	})
+}
+
+// The node is short of memory, and kswapd takes the page cache of a cgroup that
+// is far from its own limit.
+func TestKswapd(t *testing.T) {
+	if os.Getenv("OOMTRACE_TEST_GLOBAL") == "" {
+		t.Skip("makes the whole machine short of memory: only in a guest (make test-guests)")
+	}
+	eachTier(t, func(t *testing.T, tier string) {
+		file := filepath.Join(scratch(t), "file")
+		g := newGroup(t)
+		big, cached := g.child("big"), g.child("cached")
+		free, err := os.ReadFile("/proc/meminfo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kib uint64
+		_, rest, _ := strings.Cut(string(free), "MemAvailable:")
+		if _, err := fmt.Sscan(rest, &kib); err != nil {
+			t.Fatal(err)
+		}
+		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyKswapd, FamilyCache, FamilyReclaim}, Interval: 100 * time.Millisecond})
+		mib := kib/1024 - 160
+		big.start(fmt.Sprintf("anon=%d", mib), "wait")
+		for *big.figures().Usage < mib<<20 {
+		}
+		cached.run("write="+file+",300", "read="+file+",65536,seq,300")
+		waitFor(x, func(events []event.Event) (bool, bool) {
+			var runs, by uint64
+			for _, k := range of[*event.Kswapd](events) {
+				for _, v := range k.Evicted {
+					if v.Cgroup != nil && v.Cgroup.Path == cached.path && v.File.Path == file {
+						runs += v.Pages
+					}
+				}
+			}
+			sum, _ := traffic(events, cached.path)
+			for _, v := range sum.EvictedBy {
+				if v.Kswapd {
+					by += v.Pages
+				}
+			}
+			return true, runs > 0 && by > 0
+		})
+		x.stop()
 	})
 }
 

@@ -26,15 +26,46 @@ type sample struct {
 	figures event.Figures
 }
 
+// look reads a cgroup's composition. Its files are read one after the other, and
+// memory may be freed meanwhile: then there is none, for it would be of no one
+// moment.
+func (t *Tracer) look(domain uint64) (event.Figures, bool) {
+	cg, ok := t.names.tree.Resolve(domain)
+	if !ok {
+		return event.Figures{}, false
+	}
+	f, err := t.mount.Read(cg.Path)
+	if err != nil || f.Usage == nil {
+		return event.Figures{}, false
+	}
+	after, err := t.mount.Usage(cg.Path)
+	return f, err == nil && near(after, *f.Usage) && explained(&f)
+}
+
+// explained tells whether the parts of a composition make up its usage: while
+// an address space is torn down its pages leave the statistics some time before
+// they leave the usage.
+func explained(f *event.Figures) bool {
+	var sum uint64
+	for _, part := range []*uint64{f.Anon, f.File, f.Kernel, f.Sock} {
+		if part != nil {
+			sum += *part
+		}
+	}
+	return sum+max(*f.Usage/5, 2<<20) >= *f.Usage
+}
+
+// near tells whether two readings of a usage are of the same memory: they differ
+// by a twentieth, or by 1 MiB where that is more.
+func near(a, b uint64) bool {
+	return distance(a, b) <= max(b/20, 1<<20)
+}
+
 // pressed reads a cgroup whose reclaim has come to nothing: should it be killed
 // now, this is what its memory was.
 func (t *Tracer) pressed(r *bpf.CoreRecPressure) {
-	cg, ok := t.names.tree.Resolve(r.Domain)
+	figures, ok := t.look(r.Domain)
 	if !ok {
-		return
-	}
-	figures, err := t.mount.Read(cg.Path)
-	if err != nil {
 		return
 	}
 	if len(t.samples) > 4096 {
@@ -46,22 +77,24 @@ func (t *Tracer) pressed(r *bpf.CoreRecPressure) {
 // composition tells what a domain's memory was at a kill. Usage and limits were
 // read in the kernel at that moment. What the usage consisted of comes from the
 // cgroup's files: read at the last fruitless reclaim before, or now, whichever
-// saw the usage nearer to that at the kill.
+// saw the usage nearer to that at the kill. When memory was already being freed
+// by then, nobody can tell what it was, but for what the processes held.
 func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 	if m.Domain == 0 {
 		return nil
 	}
 	var f event.Figures
 	at := t.clock.now()
-	if cg, ok := t.names.tree.Resolve(m.Domain); ok {
-		if now, err := t.mount.Read(cg.Path); err == nil {
-			f = now
-		}
+	if now, ok := t.look(m.Domain); ok {
+		f = now
 	}
 	usage := m.Memory.Usage * t.page
 	if s, ok := t.samples[m.Domain]; ok && s.figures.Usage != nil &&
 		(f.Usage == nil || distance(*s.figures.Usage, usage) < distance(*f.Usage, usage)) {
 		f, at = s.figures, s.at
+	}
+	if f.Usage != nil && !near(*f.Usage, usage) {
+		f = event.Figures{}
 	}
 	if f.Anon != nil {
 		off := int64(at) - int64(m.Head.Time)
@@ -93,6 +126,26 @@ func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 		f.Source = event.SourceBPF
 	}
 	return &f
+}
+
+// addAnon tells anonymous memory by the sum of what the candidates held, where
+// the cgroup's files came too late.
+func addAnon(f *event.Figures, candidates []event.Candidate) {
+	if f == nil || f.Anon != nil || f.Usage == nil {
+		return
+	}
+	var sum uint64
+	for i := range candidates {
+		if candidates[i].AnonRSS != nil {
+			sum += *candidates[i].AnonRSS
+		}
+	}
+	// More than the usage: processes that share memory. A little more is the
+	// imprecision of the kernel's counters.
+	if sum > 0 && sum <= *f.Usage+*f.Usage/20 {
+		sum = min(sum, *f.Usage)
+		f.Anon, f.Source = &sum, event.SourceInferred
+	}
 }
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }

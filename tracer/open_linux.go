@@ -43,6 +43,7 @@ type Tracer struct {
 	samples   map[uint64]sample
 	pressures map[uint64]uint64 // domain: when it was last under pressure
 	stats     map[uint64]cgroup.Stat
+	recent    map[uint64]int // cgroups with page-cache traffic of late
 	counters  counters
 	sink      Sink
 	running   sync.Mutex // held by Run
@@ -90,7 +91,7 @@ func Open(o Options) (*Tracer, error) {
 		opts: o, mount: mount, page: uint64(os.Getpagesize()), procRoot: o.ProcRoot,
 		names: newNames(cgroup.NewTree(mount, cgroup.Options{}), o.ProcRoot), gfp: newGFP(),
 		roots: make(map[uint64]bool), incidents: make(map[uint64]*incident), samples: make(map[uint64]sample),
-		pressures: make(map[uint64]uint64), stats: make(map[uint64]cgroup.Stat),
+		pressures: make(map[uint64]uint64), stats: make(map[uint64]cgroup.Stat), recent: make(map[uint64]int),
 		began: time.Now(),
 	}
 	t.counters.init()

@@ -19,7 +19,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"doctor", "what this kernel and these privileges allow, hook by hook", doctor},
-		{"demo", "make a small cgroup, let a process run out of memory in it, and trace that", demo},
+		{"demo", "make a small cgroup, let it run out of memory, and trace that", demo},
 		{workerCommand, "", demoWorker},
 	}
 }
@@ -115,9 +115,7 @@ func parse(fs *pflag.FlagSet, args []string) (bool, error) {
 	var valueless *pflag.ValueRequiredError
 	switch {
 	case err == nil:
-		return false, nil
-	case errors.Is(err, pflag.ErrHelp):
-		return true, nil
+		return fs.GetBool("help")
 	case errors.As(err, &notExist):
 		return false, unknownFlag(fs, notExist)
 	case errors.As(err, &invalid):
@@ -159,12 +157,10 @@ func flagName(f *pflag.Flag) string {
 }
 
 func valueName(f *pflag.Flag) string {
-	switch t := f.Value.Type(); t {
-	case "int", "uint64":
-		return "whole number"
-	default:
+	if t := f.Value.Type(); t != "int64" {
 		return t
 	}
+	return "whole number"
 }
 
 // nearest finds the name that was probably meant, "" when none is near.
@@ -172,7 +168,7 @@ func nearest(word string, names []string) string {
 	if len(word) > 40 {
 		return "" // a name of nothing, and distance is quadratic
 	}
-	best, found := 1+len(word)/3, ""
+	best, found := (len(word)+1)/3, ""
 	for _, name := range names {
 		d := distance(word, name)
 		if len(word) >= 2 && strings.HasPrefix(name, word) {

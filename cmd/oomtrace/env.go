@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/oomtrace/oomtrace/output/term"
 	"github.com/oomtrace/oomtrace/tracer"
@@ -55,6 +57,16 @@ func (e *env) say(format string, args ...any) {
 	_, _ = io.WriteString(e.stderr, b.String())
 }
 
+// print writes text to stdout. A reader that went away is no failure.
+func (e *env) print(text string) error {
+	if _, err := io.WriteString(e.stdout, text); err != nil && !errors.Is(err, syscall.EPIPE) {
+		return writeError(err)
+	}
+	return nil
+}
+
+func writeError(err error) error { return fmt.Errorf("write to stdout: %w", cause(err)) }
+
 // whenAbandoned registers what must be undone even when a second ^C ends the
 // program at once. It has to be quick, and safe to be called twice.
 func (e *env) whenAbandoned(undo func()) {
@@ -93,13 +105,16 @@ func (u *usageError) hinted(format string, args ...any) *usageError {
 // errReported is a failure about which the person has been told already.
 var errReported = errors.New("reported")
 
+// errReaderGone ends a command early and quietly: nobody reads stdout any more.
+var errReaderGone = errors.New("the reader of stdout is gone")
+
 // fail tells why a command ended and gives the exit code.
 func (e *env) fail(err error) int {
 	var usage *usageError
 	var selector *tracer.SelectorError
 	var unsupported *tracer.Unsupported
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errReaderGone):
 		return exitDone
 	case errors.Is(err, errReported):
 		return exitFailed
@@ -126,4 +141,14 @@ func (e *env) fail(err error) int {
 	}
 	e.say("%v", err)
 	return exitFailed
+}
+
+// cause strips the operation and path off an error of a file that is named
+// already.
+func cause(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }

@@ -28,7 +28,7 @@ type common struct {
 }
 
 func (c *common) add(fs *pflag.FlagSet) {
-	fs.StringVarP(&c.output, "output", "o", outputText, "`FORMAT` of stdout: text, or json (one object a line)")
+	fs.StringVarP(&c.output, "output", "o", outputText, "`FORMAT` of stdout: text, or json with one object a line")
 	fs.StringVar(&c.cgroupRoot, "cgroup-root", "", "`DIR` where the host's cgroups are mounted (default /sys/fs/cgroup)")
 	fs.StringVar(&c.procRoot, "proc-root", "", "`DIR` where the host's proc is mounted, such as /host/proc (default /proc)")
 	fs.BoolVar(&c.noColor, "no-color", false, "no colours on a terminal either; NO_COLOR in the environment does the same")
@@ -89,26 +89,20 @@ type liveFlags struct {
 }
 
 func (f *liveFlags) add(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&f.cgroups, "cgroup", "c", nil, "this cgroup and all below it: an id, a path below the cgroup mount or a full path `ID|PATH`; a path may be of one that is yet to come; repeatable")
+	fs.StringArrayVarP(&f.cgroups, "cgroup", "c", nil, "a cgroup and all below it, by `ID|PATH`: below the cgroup mount or in full, also when it is yet to come; repeatable")
 	fs.StringArrayVar(&f.containers, "container", nil, "a container, by `NAME|ID` or the beginning of its id (8 or more characters); repeatable")
 	fs.StringArrayVar(&f.pods, "pod", nil, "a pod, by its `UID` (by [NAMESPACE/]NAME not in this version); repeatable")
 	fs.StringArrayVarP(&f.pids, "pid", "p", nil, "the cgroup of the process `PID`; repeatable")
-	fs.StringArrayVarP(&f.events, "event", "e", nil, "what to trace: a `LIST` of "+strings.Join(tracer.Families(), ", ")+", or all (default "+strings.Join(tracer.DefaultFamilies(), ",")+")")
-	fs.DurationVar(&f.minStall, "min-stall", 0, "leave out stalls shorter than this `DURATION` (default 1ms for text, 0 for json and captures)")
+	fs.StringArrayVarP(&f.events, "event", "e", nil, "`LIST` of what to trace: "+strings.Join(tracer.Families(), ", ")+", or all (default "+strings.Join(tracer.DefaultFamilies(), ",")+")")
+	fs.DurationVar(&f.minStall, "min-stall", 0, "leave out stalls that are shorter than `DURATION` (default 1ms for text, 0 for json and captures)")
 	fs.DurationVarP(&f.interval, "interval", "i", time.Second, "`DURATION` between cache and memory events")
 	fs.BoolVar(&f.stack, "stack", false, "kernel stacks of stalls and triggers")
 	fs.StringVarP(&f.write, "write", "w", "", "also write a capture to `FILE`: the events as JSON lines, compressed (zstdcat FILE | jq)")
-	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop after this `DURATION`, counted from when every hook is attached")
+	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop `DURATION` after every hook is attached")
 	fs.Int64VarP(&f.count, "count", "n", 0, "stop after `N` events; header, lost and summary do not count")
 	fs.StringVar(&f.readyFile, "ready-file", "", "create `FILE` when every hook is attached")
 	f.common.add(fs)
 	fs.BoolVar(&f.version, "version", false, "show version, commit, Go version and event schema")
-	for _, list := range []string{"cgroup", "container", "pod", "pid", "event"} {
-		fs.Lookup(list).DefValue = ""
-	}
-	for _, zero := range []string{"min-stall", "duration", "count"} {
-		fs.Lookup(zero).DefValue = ""
-	}
 }
 
 // check validates what was given; errors are the person's mistakes.

@@ -13,7 +13,7 @@ const helpWidth = 98
 const liveHelp = `oomtrace records how the kernel treats the memory of containers: who was killed
 and why, who stalls in reclaim, whose page cache is pushed out and by whom.
 
-usage: oomtrace [flags]            trace live until ^C; needs root, or what doctor names
+usage: oomtrace [flags]           trace live until ^C; needs root, or what doctor names
 `
 
 const liveNotes = `
@@ -29,15 +29,19 @@ func (e *env) showLiveHelp(fs *pflag.FlagSet) error {
 	b.WriteString(liveHelp)
 	for _, c := range commands() {
 		if c.summary != "" {
-			fmt.Fprintf(&b, "       oomtrace %-18s%s\n", c.name+" [flags]", c.summary)
+			fmt.Fprintf(&b, "       oomtrace %-17s %s\n", c.name+" [flags]", c.summary)
 		}
 	}
-	b.WriteString("\nflags:\n" + fs.FlagUsagesWrapped(helpWidth) + liveNotes)
-	_, err := fmt.Fprint(e.stdout, b.String())
-	return err
+	b.WriteString("\nflags:\n" + flagHelp(fs) + liveNotes)
+	return e.print(b.String())
 }
 
 func (e *env) showHelp(text string, fs *pflag.FlagSet) error {
-	_, err := fmt.Fprint(e.stdout, text+"\nflags:\n"+fs.FlagUsagesWrapped(helpWidth))
-	return err
+	return e.print(text + "\nflags:\n" + flagHelp(fs))
+}
+
+func flagHelp(fs *pflag.FlagSet) string {
+	// Nobody writes --stack=true.
+	const value = "[=true|false]"
+	return strings.ReplaceAll(fs.FlagUsagesWrapped(helpWidth), value, strings.Repeat(" ", len(value)))
 }

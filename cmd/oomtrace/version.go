@@ -44,7 +44,6 @@ func revision() string {
 }
 
 func (e *env) showVersion() error {
-	_, err := fmt.Fprintf(e.stdout, "oomtrace %s\ncommit   %s\ngo       %s %s/%s\nschema   %d\n",
-		version(), revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH, event.Schema)
-	return err
+	return e.print(fmt.Sprintf("oomtrace %s\ncommit   %s\ngo       %s %s/%s\nschema   %d\n",
+		version(), revision(), runtime.Version(), runtime.GOOS, runtime.GOARCH, event.Schema))
 }

@@ -301,9 +301,9 @@ func ReadHistory(m *ebpf.Map, domain, now uint64, window time.Duration) (History
 		return out, fmt.Errorf("map histories: %w", err)
 	}
 	last := now / uint64(time.Second)
-	first := last - uint64(window/time.Second)
+	seconds := uint64(window / time.Second)
 	for _, s := range h.Seconds {
-		if s.Second > first && s.Second <= last {
+		if s.Second+seconds > last && s.Second <= last {
 			out.Episodes += s.Episodes
 			out.Stalled += time.Duration(s.Stalled)
 			out.Reclaimed += s.Reclaimed
