@@ -27,6 +27,18 @@ SUDO    := $(if $(filter 0,$(USER_ID)),,$(shell command -v sudo || echo no-sudo)
 TESTENV := OOMTRACE_TEST_ALL=1
 EXEC    := $(if $(SUDO),-exec '$(SUDO) env $(TESTENV) TMPDIR=$(or $(TMPDIR),/tmp)')
 
+define NEED_ROOT
+case "$(SUDO)" in \
+'') ;; \
+no-sudo) echo "this needs root, and there is no sudo: run make as root" >&2; exit 1 ;; \
+*) echo "not root: $(SUDO) is used for this step" >&2 ;; \
+esac
+endef
+define MISSING
+missing=$$(for p in $(PACKAGES); do \
+	dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
+endef
+
 # Of test-guests: KERNEL=6.12, CGROUP=v2, RUN=TestKills, JOBS=2
 KERNEL ?= all
 CGROUP ?= both
@@ -113,9 +125,10 @@ generated: ## check that the committed eBPF objects are what the sources give
 
 .PHONY: deps
 deps: ## install the Debian packages that generating and testing need
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	@$(MISSING); \
 	if [ -z "$$missing" ]; then exit 0; fi; \
-	$(MAKE) root; \
+	command -v apt-get >/dev/null || { echo "no apt-get here: install by other means:" $$missing >&2; exit 1; }; \
+	$(NEED_ROOT); \
 	$(SUDO) apt-get update -q; \
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing
 
@@ -125,15 +138,11 @@ clean: ## remove what was built
 
 .PHONY: announce
 announce:
-	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	echo "make test installs:" $${missing:-no package "(all of $(PACKAGES) are here)"}
+	@$(MISSING); \
+	echo "make test installs:" $${missing:-"no Debian package, all are here ($(PACKAGES))"}
 	@echo "  beside them, into caches of yours: Go modules, staticcheck, and QEMU with 4 Debian kernels (160 MB)"
 
 # Says how a step gets root, or why it cannot.
 .PHONY: root
 root:
-	@case "$(SUDO)" in \
-	'') ;; \
-	no-sudo) echo "this needs root, and there is no sudo: run make as root" >&2; exit 1 ;; \
-	*) echo "not root: $(SUDO) is used for what traces" >&2 ;; \
-	esac
+	@$(NEED_ROOT)

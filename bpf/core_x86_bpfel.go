@@ -161,6 +161,13 @@ type CoreRecHead struct {
 	Time uint64
 }
 
+type CoreRecLru struct {
+	_           structs.HostLayout
+	Pages       [5]uint64
+	Generations [2]uint64
+	Complete    uint64
+}
+
 type CoreRecMm struct {
 	_          structs.HostLayout
 	TotalVm    uint64
@@ -221,6 +228,7 @@ type CoreRecOomMark struct {
 	Victim     CoreRecTask
 	Mm         CoreRecMm
 	Memory     CoreRecCounters
+	Lru        CoreRecLru
 	Domain     uint64
 	Totalpages uint64
 	Points     int64
@@ -373,6 +381,7 @@ const (
 	CoreVarExportRecEvicted                   = "export_rec_evicted"
 	CoreVarExportRecFile                      = "export_rec_file"
 	CoreVarExportRecHead                      = "export_rec_head"
+	CoreVarExportRecLru                       = "export_rec_lru"
 	CoreVarExportRecMm                        = "export_rec_mm"
 	CoreVarExportRecOomCandidate              = "export_rec_oom_candidate"
 	CoreVarExportRecOomDone                   = "export_rec_oom_done"
@@ -477,6 +486,7 @@ type CoreVariableSpecs struct {
 	ExportRecEvicted      *ebpf.VariableSpec `ebpf:"export_rec_evicted"`
 	ExportRecFile         *ebpf.VariableSpec `ebpf:"export_rec_file"`
 	ExportRecHead         *ebpf.VariableSpec `ebpf:"export_rec_head"`
+	ExportRecLru          *ebpf.VariableSpec `ebpf:"export_rec_lru"`
 	ExportRecMm           *ebpf.VariableSpec `ebpf:"export_rec_mm"`
 	ExportRecOomCandidate *ebpf.VariableSpec `ebpf:"export_rec_oom_candidate"`
 	ExportRecOomDone      *ebpf.VariableSpec `ebpf:"export_rec_oom_done"`
@@ -551,6 +561,7 @@ type CoreVariables struct {
 	ExportRecEvicted      *ebpf.Variable `ebpf:"export_rec_evicted"`
 	ExportRecFile         *ebpf.Variable `ebpf:"export_rec_file"`
 	ExportRecHead         *ebpf.Variable `ebpf:"export_rec_head"`
+	ExportRecLru          *ebpf.Variable `ebpf:"export_rec_lru"`
 	ExportRecMm           *ebpf.Variable `ebpf:"export_rec_mm"`
 	ExportRecOomCandidate *ebpf.Variable `ebpf:"export_rec_oom_candidate"`
 	ExportRecOomDone      *ebpf.Variable `ebpf:"export_rec_oom_done"`

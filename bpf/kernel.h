@@ -69,6 +69,7 @@ struct cgroup;
 struct cgroup_subsys_state {
 	struct cgroup *cgroup;
 	struct cgroup_subsys_state *parent;
+	struct list_head sibling, children;
 };
 struct cgroup {
 	struct cgroup_subsys_state self;
@@ -86,6 +87,7 @@ struct page_counter {
 	unsigned long high, max, watermark;
 };
 enum memcg_memory_event { MEMCG_HIGH = 1, MEMCG_MAX = 2, MEMCG_OOM = 3 };
+struct mem_cgroup_per_node;
 struct mem_cgroup {
 	struct cgroup_subsys_state css;
 	struct page_counter memory;
@@ -94,6 +96,23 @@ struct mem_cgroup {
 	atomic_long_t memory_events_local[16];
 	bool oom_lock; /* likewise */
 	bool oom_group;
+	struct mem_cgroup_per_node *nodeinfo[1];
+};
+struct lru_gen_folio { /* 6.1, then called lru_gen_struct */
+	long nr_pages[4][2][5];
+};
+struct lru_gen_struct {
+	long nr_pages[4][2][5];
+};
+struct lruvec {
+	struct lru_gen_folio lrugen;
+};
+struct lruvec___first {
+	struct lru_gen_struct lrugen;
+};
+struct mem_cgroup_per_node {
+	unsigned long lru_zone_size[5][5]; /* zones differ by configuration */
+	struct lruvec lruvec;
 };
 struct obj_cgroup {
 	struct mem_cgroup *memcg;

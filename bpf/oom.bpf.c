@@ -13,6 +13,7 @@
  */
 #include "limits.h"
 
+const volatile u32 nodes = 1; /* NUMA nodes */
 const volatile bool mark_has_task = true; /* mark_victim(task) instead of mark_victim(pid) */
 
 struct incident {
@@ -33,6 +34,7 @@ struct incident {
 	u32 shared;         /* their memory has users besides their threads */
 	struct rec_task victim;
 	struct rec_mm mm;
+	struct rec_lru lru;
 };
 
 struct {
@@ -383,6 +385,116 @@ static __always_inline void begin_incident(struct incident *in, u64 now)
 	}
 }
 
+/* ---- what the domain's memory is on the LRU lists ---- */
+
+#define NODES 8
+#define ZONES 6
+#define TREE 128 /* cgroups of a domain that are looked at */
+
+/* Adds the lists of one cgroup on one node. Global, as climb() is. */
+__noinline int add_lists(u64 address)
+{
+	struct mem_cgroup_per_node *info = (void *)address;
+	struct incident *in = current_incident();
+	u32 zones = bpf_core_field_size(info->lru_zone_size) / (LRU_LISTS * sizeof(long));
+	int zone, list;
+
+	if (!in)
+		return 0;
+	for (zone = 0; zone < ZONES && zone < zones; zone++) {
+		long pages[LRU_LISTS] = {};
+
+		bpf_probe_read_kernel(pages, sizeof(pages),
+				      (void *)info + bpf_core_field_offset(struct mem_cgroup_per_node, lru_zone_size) +
+					      zone * sizeof(pages));
+		for (list = 0; list < LRU_LISTS; list++)
+			in->lru.pages[list] += pages[list];
+	}
+	return 0;
+}
+
+/* The same for the generations that MGLRU keeps: four, of anon and of file. */
+__noinline int add_generations(u64 address)
+{
+	struct mem_cgroup_per_node *info = (void *)address;
+	struct incident *in = current_incident();
+	u32 offset, i, zones, type = 0, zone = 0;
+
+	if (!in)
+		return 0;
+	offset = bpf_core_field_offset(struct mem_cgroup_per_node, lruvec);
+	if (bpf_core_type_exists(struct lru_gen_folio)) {
+		offset += bpf_core_field_offset(struct lruvec, lrugen) + bpf_core_field_offset(struct lru_gen_folio, nr_pages);
+		zones = bpf_core_field_size(((struct lru_gen_folio *)0)->nr_pages) / (8 * sizeof(long));
+	} else if (bpf_core_type_exists(struct lru_gen_struct)) {
+		offset += bpf_core_field_offset(struct lruvec___first, lrugen) + bpf_core_field_offset(struct lru_gen_struct, nr_pages);
+		zones = bpf_core_field_size(((struct lru_gen_struct *)0)->nr_pages) / (8 * sizeof(long));
+	} else {
+		return 0;
+	}
+	for (i = 0; i < 8 * ZONES; i++) {
+		long pages = 0;
+
+		if (i >= 8 * zones)
+			break;
+		bpf_probe_read_kernel(&pages, sizeof(pages), (void *)info + offset + i * sizeof(pages));
+		in->lru.generations[type & 1] += pages > 0 ? pages : 0;
+		if (++zone == zones) {
+			zone = 0;
+			type ^= 1;
+		}
+	}
+	return 0;
+}
+
+static __always_inline void add_lru(struct mem_cgroup *m)
+{
+	int node;
+
+	for (node = 0; node < NODES && node < nodes; node++) {
+		u64 info = 0;
+
+		bpf_probe_read_kernel(&info, sizeof(info),
+				      (void *)m + bpf_core_field_offset(struct mem_cgroup, nodeinfo) + node * sizeof(info));
+		if (!info)
+			break;
+		add_lists(info);
+		add_generations(info);
+	}
+}
+
+/* The next of a tree in preorder, 0 after the last. */
+__noinline u64 next_css(u64 at, u64 root)
+{
+	struct cgroup_subsys_state *css = (void *)at;
+	void *next = BPF_CORE_READ(css, children.next);
+	int i;
+
+	if (next != (void *)css + bpf_core_field_offset(struct cgroup_subsys_state, children))
+		return (u64)next - bpf_core_field_offset(struct cgroup_subsys_state, sibling);
+	for (i = 0; i < DEPTH && css && (u64)css != root; i++) {
+		struct cgroup_subsys_state *parent = BPF_CORE_READ(css, parent);
+
+		next = BPF_CORE_READ(css, sibling.next);
+		if (next != (void *)parent + bpf_core_field_offset(struct cgroup_subsys_state, children))
+			return (u64)next - bpf_core_field_offset(struct cgroup_subsys_state, sibling);
+		css = parent;
+	}
+	return 0;
+}
+
+static __always_inline void gather_lru(struct incident *in)
+{
+	u64 root = in->domain_memcg + bpf_core_field_offset(struct mem_cgroup, css), css = root;
+	int i;
+
+	for (i = 0; i < TREE && css; i++) {
+		add_lru(css_to_memcg((void *)css));
+		css = next_css(css, root);
+	}
+	in->lru.complete = !css && nodes <= NODES;
+}
+
 /* Sends the mark; returns 1 when the candidates are still to be walked. */
 static __always_inline int marked(void *ctx, u64 argument)
 {
@@ -428,6 +540,10 @@ static __always_inline int marked(void *ctx, u64 argument)
 		flags |= OOM_MORE;
 	if (in_group(memcg, in->domain_memcg))
 		in->flags |= OOM_GROUP;
+	if (!in->marked && in->domain_memcg) {
+		__builtin_memset(&in->lru, 0, sizeof(in->lru));
+		gather_lru(in);
+	}
 	flags |= in->flags | (in->shared ? OOM_SHARED : 0);
 	in->marked = now;
 
@@ -451,6 +567,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 	r->victim = in->victim;
 	r->mm = in->mm;
 	fill_counters(&r->memory, (void *)in->domain_memcg);
+	r->lru = in->lru;
 	r->domain = in->domain;
 	r->totalpages = in->totalpages;
 	r->points = in->points;

@@ -41,6 +41,7 @@ const (
 	OomVarFiltered               = "filtered"
 	OomVarMarkHasTask            = "mark_has_task"
 	OomVarMinStall               = "min_stall"
+	OomVarNodes                  = "nodes"
 	OomVarWantStacks             = "want_stacks"
 )
 
@@ -123,6 +124,7 @@ type OomVariableSpecs struct {
 	Filtered    *ebpf.VariableSpec `ebpf:"filtered"`
 	MarkHasTask *ebpf.VariableSpec `ebpf:"mark_has_task"`
 	MinStall    *ebpf.VariableSpec `ebpf:"min_stall"`
+	Nodes       *ebpf.VariableSpec `ebpf:"nodes"`
 	WantStacks  *ebpf.VariableSpec `ebpf:"want_stacks"`
 }
 
@@ -178,6 +180,7 @@ type OomVariables struct {
 	Filtered    *ebpf.Variable `ebpf:"filtered"`
 	MarkHasTask *ebpf.Variable `ebpf:"mark_has_task"`
 	MinStall    *ebpf.Variable `ebpf:"min_stall"`
+	Nodes       *ebpf.Variable `ebpf:"nodes"`
 	WantStacks  *ebpf.Variable `ebpf:"want_stacks"`
 }
 

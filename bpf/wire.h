@@ -84,6 +84,16 @@ struct rec_counters { /* of a memory cgroup, pages; ~0 where not known or withou
 	u64 kmem;
 };
 
+/* Pages on the LRU lists of a cgroup and all below it, exact at the moment. The
+ * order is the kernel's: inactive anon (with shmem), active anon, inactive file,
+ * active file, unevictable. */
+#define LRU_LISTS 5
+struct rec_lru {
+	u64 pages[LRU_LISTS];
+	u64 generations[2]; /* anon, file: those that the multi-generational LRU holds instead */
+	u64 complete; /* 0: more cgroups or nodes than are looked at */
+};
+
 struct rec_evicted {
 	u64 owner, inode;
 	u32 dev, generation;
@@ -125,6 +135,7 @@ struct rec_oom_mark {
 	struct rec_task trigger, victim;
 	struct rec_mm mm;
 	struct rec_counters memory; /* of the domain */
+	struct rec_lru lru;         /* likewise; on an incident's first mark */
 	u64 domain;                 /* 0: global */
 	u64 totalpages;             /* 0: not known */
 	s64 points;                 /* the kernel's own score, with OOM_CONTROL */

@@ -260,9 +260,6 @@ func (t *Tracer) emitKill(in *incident) error {
 	slices.SortStableFunc(e.Candidates, func(a, b event.Candidate) int {
 		return cmp.Compare(score(b.Badness), score(a.Badness))
 	})
-	if in.walked != 0 {
-		addAnon(in.memory, e.Candidates)
-	}
 	if seen := uint64(in.walked); seen > uint64(len(in.candidates)) {
 		e.CandidatesMissing = seen - uint64(len(in.candidates))
 	}

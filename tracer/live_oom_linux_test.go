@@ -69,7 +69,7 @@ func checkKill(t *testing.T, k *event.OOMKill, victimPath, domainPath string, do
 	}
 	if m := k.Domain.Memory; m == nil || m.Usage == nil || m.Limit == nil || *m.Usage > *m.Limit+64<<10 || *m.Usage+4*mib < *m.Limit { // a huge page may have been asked for
 		fail("usage and limit: %s", show(m))
-	} else if m.Anon == nil || *m.Anon < *m.Usage/2 {
+	} else if m.LRUAnon == nil || *m.LRUAnon < *m.Usage/2 || m.Anon != nil && *m.Anon < *m.Usage/2 {
 		fail("anonymous memory: %s, candidates %s", show(m), show(k.Candidates))
 	}
 	v := &k.Victim

@@ -78,7 +78,7 @@ func (t *Tracer) pressed(r *bpf.CoreRecPressure) {
 // read in the kernel at that moment. What the usage consisted of comes from the
 // cgroup's files: read at the last fruitless reclaim before, or now, whichever
 // saw the usage nearer to that at the kill. When memory was already being freed
-// by then, nobody can tell what it was, but for what the processes held.
+// by then, only the sizes of the LRU lists are left, which the kernel side read.
 func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 	if m.Domain == 0 {
 		return nil
@@ -118,6 +118,16 @@ func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 		set(&f.SwapUsage, c.Swap)
 		set(&f.SwapLimit, c.SwapMax)
 	}
+	if l := &m.Lru; l.Complete != 0 {
+		anon, file := l.Generations[0], l.Generations[1]
+		set(&f.LRUAnon, l.Pages[0]+l.Pages[1]+anon)
+		set(&f.LRUFile, l.Pages[2]+l.Pages[3]+file)
+		set(&f.Unevictable, l.Pages[4])
+		if anon+file == 0 { // with generations there is no active and inactive
+			set(&f.InactiveFile, l.Pages[2])
+			set(&f.ActiveFile, l.Pages[3])
+		}
+	}
 	if f.Kernel == nil && t.mount.Version == 1 {
 		set(&f.Kernel, c.Kmem)
 	}
@@ -126,26 +136,6 @@ func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 		f.Source = event.SourceBPF
 	}
 	return &f
-}
-
-// addAnon tells anonymous memory by the sum of what the candidates held, where
-// the cgroup's files came too late.
-func addAnon(f *event.Figures, candidates []event.Candidate) {
-	if f == nil || f.Anon != nil || f.Usage == nil {
-		return
-	}
-	var sum uint64
-	for i := range candidates {
-		if candidates[i].AnonRSS != nil {
-			sum += *candidates[i].AnonRSS
-		}
-	}
-	// More than the usage: processes that share memory. A little more is the
-	// imprecision of the kernel's counters.
-	if sum > 0 && sum <= *f.Usage+*f.Usage/20 {
-		sum = min(sum, *f.Usage)
-		f.Anon, f.Source = &sum, event.SourceInferred
-	}
 }
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }

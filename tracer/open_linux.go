@@ -45,6 +45,7 @@ type Tracer struct {
 	stats     map[uint64]cgroup.Stat
 	recent    map[uint64]int // cgroups with page-cache traffic of late
 	counters  counters
+	drained   uint64 // CLOCK_MONOTONIC up to which every record has been read
 	sink      Sink
 	running   sync.Mutex // held by Run
 	began     time.Time
@@ -102,6 +103,9 @@ func Open(o Options) (*Tracer, error) {
 		}
 		return s
 	})
+	if o.Stacks {
+		t.symbols() // takes a while; not when there are records to be read
+	}
 	t.clock.measure()
 
 	cfg := hook.Config{

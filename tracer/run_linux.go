@@ -76,19 +76,20 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	stop := context.AfterFunc(ctx, func() { _ = t.reader.Flush() })
 	defer stop()
 
-	t.intervals.cache, t.intervals.memory = t.clock.now(), t.clock.now()
+	t.drained = t.clock.now()
+	t.intervals.cache, t.intervals.memory = t.drained, t.drained
 	keep := time.Now().Add(houseKeeping)
 	interval := time.Now().Add(t.opts.Interval)
 	var rec ringbuf.Record
 	for ctx.Err() == nil {
-		now := t.clock.now()
+		now := t.drained
 		wake := min(time.Until(keep), time.Until(interval))
 		next, err := t.settleIncidents(now, false)
 		if err != nil {
 			return err
 		}
 		if next != 0 {
-			wake = min(wake, time.Duration(int64(next)-int64(now)))
+			wake = min(wake, time.Duration(int64(next)-int64(t.clock.now())))
 		}
 		t.reader.SetDeadline(time.Now().Add(max(wake, 0)))
 		if err := t.drain(ctx, &rec); err != nil {
@@ -119,8 +120,10 @@ const batch = 4096
 func (t *Tracer) drain(ctx context.Context, rec *ringbuf.Record) error {
 	for i := range batch {
 		err := t.reader.ReadInto(rec)
+		read := t.clock.now()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, ringbuf.ErrFlushed):
+			t.drained = read
 			return nil
 		case err != nil:
 			return err
@@ -129,6 +132,7 @@ func (t *Tracer) drain(ctx context.Context, rec *ringbuf.Record) error {
 			return err
 		}
 		if rec.Remaining == 0 {
+			t.drained = read
 			// Let records gather for a moment after a busy spell: each of the
 			// kernel's wake-ups costs more than many records. A kill is still
 			// on time.

@@ -18,6 +18,12 @@ type Figures struct {
 	ActiveFile    *uint64 `json:"active_file_bytes,omitempty"`
 	InactiveFile  *uint64 `json:"inactive_file_bytes,omitempty"`
 	Unevictable   *uint64 `json:"unevictable_bytes,omitempty"`
+	// LRUAnon is what is on the lists of anonymous memory, shmem included: at a
+	// kill it is read in the kernel, when Anon and Shmem may be too late.
+	LRUAnon *uint64 `json:"lru_anon_bytes,omitempty"`
+	// LRUFile is likewise what is on the lists of file memory: page cache that
+	// reclaim could look at.
+	LRUFile *uint64 `json:"lru_file_bytes,omitempty"`
 
 	Kernel            *uint64 `json:"kernel_bytes,omitempty"`
 	SlabReclaimable   *uint64 `json:"slab_reclaimable_bytes,omitempty"`
@@ -46,12 +52,20 @@ func (f *Figures) Derive() {
 		working := sub(*f.Usage, *f.InactiveFile)
 		f.WorkingSet = &working
 	}
-	if f.Limit == nil || f.Usage == nil || f.ActiveFile == nil || f.InactiveFile == nil {
+	if f.Limit == nil || f.Usage == nil {
 		return
 	}
 	// Dirty pages and pages under writeback are counted in the LRUs but can only
 	// be taken back after I/O; they count as reclaimable here, as `free` has it.
-	back := *f.ActiveFile + *f.InactiveFile
+	var back uint64
+	switch {
+	case f.ActiveFile != nil && f.InactiveFile != nil:
+		back = *f.ActiveFile + *f.InactiveFile
+	case f.LRUFile != nil:
+		back = *f.LRUFile
+	default:
+		return
+	}
 	if f.SlabReclaimable != nil {
 		back += *f.SlabReclaimable
 	}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -141,6 +143,17 @@ func (s *Session) load(cfg Config, p Prober) error {
 	return nil
 }
 
+// numaNodes counts the possible NUMA nodes: "0" or "0-3".
+func numaNodes() int {
+	text, err := os.ReadFile("/sys/devices/system/node/possible")
+	if err != nil {
+		return 1
+	}
+	_, last, _ := strings.Cut(strings.TrimSpace(string(text)), "-")
+	n, _ := strconv.Atoi(last)
+	return n + 1
+}
+
 func firstLine(err error) error {
 	var v *ebpf.VerifierError
 	if errors.As(err, &v) && len(v.Log) > 1 {
@@ -175,6 +188,7 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 		"begin_has_memcg": BeginHasMemcg(p),
 		"options_known":   p.HasFunc("user_proactive_reclaim") || p.HasFunc("memory_reclaim"),
 		"mark_has_task":   p.ArgIs("mark_victim", 0, "task_struct"),
+		"nodes":           uint32(numaNodes()),
 		"gated":           !p.HasFunc("__mem_cgroup_handle_over_high"),
 	}
 	for key, value := range set {
