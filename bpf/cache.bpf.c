@@ -179,7 +179,7 @@ static __always_inline int send_path(struct inode *inode, struct run *run)
 			break;
 		r->count = i + 1;
 	}
-	bpf_ringbuf_submit(r, 0);
+	submit(r);
 	return 1;
 }
 

@@ -24,6 +24,7 @@ const (
 	CacheMapEpisodes                 = "episodes"
 	CacheMapEvents                   = "events"
 	CacheMapPathBudget               = "path_budget"
+	CacheMapReaderPolls              = "reader_polls"
 	CacheMapTallies                  = "tallies"
 	CacheMapWatched                  = "watched"
 	CacheProgAdd                     = "add"
@@ -99,6 +100,7 @@ type CacheMapSpecs struct {
 	Episodes      *ebpf.MapSpec `ebpf:"episodes"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	PathBudget    *ebpf.MapSpec `ebpf:"path_budget"`
+	ReaderPolls   *ebpf.MapSpec `ebpf:"reader_polls"`
 	Tallies       *ebpf.MapSpec `ebpf:"tallies"`
 	Watched       *ebpf.MapSpec `ebpf:"watched"`
 }
@@ -142,6 +144,7 @@ type CacheMaps struct {
 	Episodes      *ebpf.Map `ebpf:"episodes"`
 	Events        *ebpf.Map `ebpf:"events"`
 	PathBudget    *ebpf.Map `ebpf:"path_budget"`
+	ReaderPolls   *ebpf.Map `ebpf:"reader_polls"`
 	Tallies       *ebpf.Map `ebpf:"tallies"`
 	Watched       *ebpf.Map `ebpf:"watched"`
 }
@@ -156,6 +159,7 @@ func (m *CacheMaps) Close() error {
 		m.Episodes,
 		m.Events,
 		m.PathBudget,
+		m.ReaderPolls,
 		m.Tallies,
 		m.Watched,
 	)

@@ -352,6 +352,7 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	CoreMapEvents                             = "events"
+	CoreMapReaderPolls                        = "reader_polls"
 	CoreMapTallies                            = "tallies"
 	CoreMapWatched                            = "watched"
 	CoreProgEmptyCgroupAttachTask             = "empty_cgroup_attach_task"
@@ -460,9 +461,10 @@ type CoreProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CoreMapSpecs struct {
-	Events  *ebpf.MapSpec `ebpf:"events"`
-	Tallies *ebpf.MapSpec `ebpf:"tallies"`
-	Watched *ebpf.MapSpec `ebpf:"watched"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	ReaderPolls *ebpf.MapSpec `ebpf:"reader_polls"`
+	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
+	Watched     *ebpf.MapSpec `ebpf:"watched"`
 }
 
 // CoreVariableSpecs contains global variables before they are loaded into the kernel.
@@ -527,14 +529,16 @@ func (o *CoreObjects) Close() error {
 //
 // It can be passed to LoadCoreObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CoreMaps struct {
-	Events  *ebpf.Map `ebpf:"events"`
-	Tallies *ebpf.Map `ebpf:"tallies"`
-	Watched *ebpf.Map `ebpf:"watched"`
+	Events      *ebpf.Map `ebpf:"events"`
+	ReaderPolls *ebpf.Map `ebpf:"reader_polls"`
+	Tallies     *ebpf.Map `ebpf:"tallies"`
+	Watched     *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *CoreMaps) Close() error {
 	return _CoreClose(
 		m.Events,
+		m.ReaderPolls,
 		m.Tallies,
 		m.Watched,
 	)

@@ -68,6 +68,28 @@ static __always_inline void *reserve(u32 family, u64 size, u32 type, u64 time)
 	return head;
 }
 
+/* 1 while the reader looks by itself every few milliseconds: waking it costs the
+ * task that sends ten times as much as the record, so that is left to quiet
+ * times and to what cannot wait. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} reader_polls SEC(".maps");
+
+#define WAKE_AT (256 << 10) /* bytes that wait */
+
+static __always_inline void submit(void *record)
+{
+	u32 zero = 0, *polls = bpf_map_lookup_elem(&reader_polls, &zero);
+
+	if (polls && *polls && bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < WAKE_AT)
+		bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	else
+		bpf_ringbuf_submit(record, 0);
+}
+
 static __always_inline bool is_watched(u64 cgroup)
 {
 	return !filtered || bpf_map_lookup_elem(&watched, &cgroup);

@@ -67,7 +67,7 @@ static __always_inline int send(struct cgroup *cgrp, const char *path, u32 chang
 	r->tgid = tgid;
 	if (bpf_probe_read_kernel_str(r->path, sizeof(r->path), path) < 0)
 		r->path[0] = 0;
-	bpf_ringbuf_submit(r, 0);
+	submit(r);
 	return 0;
 }
 

@@ -21,6 +21,7 @@ const (
 	LifecycleMapLastReclaims = "last_reclaims"
 	LifecycleMapNewborn      = "newborn"
 	LifecycleMapPathScratch  = "path_scratch"
+	LifecycleMapReaderPolls  = "reader_polls"
 	LifecycleMapSeenEvents   = "seen_events"
 	LifecycleMapTallies      = "tallies"
 	LifecycleMapWantedPaths  = "wanted_paths"
@@ -94,6 +95,7 @@ type LifecycleMapSpecs struct {
 	LastReclaims *ebpf.MapSpec `ebpf:"last_reclaims"`
 	Newborn      *ebpf.MapSpec `ebpf:"newborn"`
 	PathScratch  *ebpf.MapSpec `ebpf:"path_scratch"`
+	ReaderPolls  *ebpf.MapSpec `ebpf:"reader_polls"`
 	SeenEvents   *ebpf.MapSpec `ebpf:"seen_events"`
 	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
 	WantedPaths  *ebpf.MapSpec `ebpf:"wanted_paths"`
@@ -135,6 +137,7 @@ type LifecycleMaps struct {
 	LastReclaims *ebpf.Map `ebpf:"last_reclaims"`
 	Newborn      *ebpf.Map `ebpf:"newborn"`
 	PathScratch  *ebpf.Map `ebpf:"path_scratch"`
+	ReaderPolls  *ebpf.Map `ebpf:"reader_polls"`
 	SeenEvents   *ebpf.Map `ebpf:"seen_events"`
 	Tallies      *ebpf.Map `ebpf:"tallies"`
 	WantedPaths  *ebpf.Map `ebpf:"wanted_paths"`
@@ -148,6 +151,7 @@ func (m *LifecycleMaps) Close() error {
 		m.LastReclaims,
 		m.Newborn,
 		m.PathScratch,
+		m.ReaderPolls,
 		m.SeenEvents,
 		m.Tallies,
 		m.WantedPaths,

@@ -336,7 +336,7 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, u64 address)
 			return 0;
 		r->incident = in->id;
 		fill_task(&r->task, task);
-		bpf_ringbuf_submit(r, 0);
+		submit(r);
 		return 0;
 	}
 	if (!in)

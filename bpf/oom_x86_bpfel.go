@@ -20,6 +20,7 @@ const (
 	OomMapHistories              = "histories"
 	OomMapIncidents              = "incidents"
 	OomMapLastReclaims           = "last_reclaims"
+	OomMapReaderPolls            = "reader_polls"
 	OomMapSeenEvents             = "seen_events"
 	OomMapTallies                = "tallies"
 	OomMapVictimMemory           = "victim_memory"
@@ -110,6 +111,7 @@ type OomMapSpecs struct {
 	Histories    *ebpf.MapSpec `ebpf:"histories"`
 	Incidents    *ebpf.MapSpec `ebpf:"incidents"`
 	LastReclaims *ebpf.MapSpec `ebpf:"last_reclaims"`
+	ReaderPolls  *ebpf.MapSpec `ebpf:"reader_polls"`
 	SeenEvents   *ebpf.MapSpec `ebpf:"seen_events"`
 	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
 	VictimMemory *ebpf.MapSpec `ebpf:"victim_memory"`
@@ -152,6 +154,7 @@ type OomMaps struct {
 	Histories    *ebpf.Map `ebpf:"histories"`
 	Incidents    *ebpf.Map `ebpf:"incidents"`
 	LastReclaims *ebpf.Map `ebpf:"last_reclaims"`
+	ReaderPolls  *ebpf.Map `ebpf:"reader_polls"`
 	SeenEvents   *ebpf.Map `ebpf:"seen_events"`
 	Tallies      *ebpf.Map `ebpf:"tallies"`
 	VictimMemory *ebpf.Map `ebpf:"victim_memory"`
@@ -165,6 +168,7 @@ func (m *OomMaps) Close() error {
 		m.Histories,
 		m.Incidents,
 		m.LastReclaims,
+		m.ReaderPolls,
 		m.SeenEvents,
 		m.Tallies,
 		m.VictimMemory,

@@ -229,7 +229,7 @@ static __always_inline void send(void *ctx, struct episode *e, u32 family, u32 t
 		__builtin_memset(r->stack, 0, sizeof(r->stack));
 		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 0);
 	}
-	bpf_ringbuf_submit(r, 0);
+	submit(r);
 }
 
 /* Tells the tracer that a cgroup at its limit has nothing left to reclaim, so

@@ -23,6 +23,7 @@ const (
 	ReclaimMapEvents                         = "events"
 	ReclaimMapHistories                      = "histories"
 	ReclaimMapLastReclaims                   = "last_reclaims"
+	ReclaimMapReaderPolls                    = "reader_polls"
 	ReclaimMapSeenEvents                     = "seen_events"
 	ReclaimMapTallies                        = "tallies"
 	ReclaimMapWatched                        = "watched"
@@ -117,6 +118,7 @@ type ReclaimMapSpecs struct {
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	Histories     *ebpf.MapSpec `ebpf:"histories"`
 	LastReclaims  *ebpf.MapSpec `ebpf:"last_reclaims"`
+	ReaderPolls   *ebpf.MapSpec `ebpf:"reader_polls"`
 	SeenEvents    *ebpf.MapSpec `ebpf:"seen_events"`
 	Tallies       *ebpf.MapSpec `ebpf:"tallies"`
 	Watched       *ebpf.MapSpec `ebpf:"watched"`
@@ -163,6 +165,7 @@ type ReclaimMaps struct {
 	Events        *ebpf.Map `ebpf:"events"`
 	Histories     *ebpf.Map `ebpf:"histories"`
 	LastReclaims  *ebpf.Map `ebpf:"last_reclaims"`
+	ReaderPolls   *ebpf.Map `ebpf:"reader_polls"`
 	SeenEvents    *ebpf.Map `ebpf:"seen_events"`
 	Tallies       *ebpf.Map `ebpf:"tallies"`
 	Watched       *ebpf.Map `ebpf:"watched"`
@@ -177,6 +180,7 @@ func (m *ReclaimMaps) Close() error {
 		m.Events,
 		m.Histories,
 		m.LastReclaims,
+		m.ReaderPolls,
 		m.SeenEvents,
 		m.Tallies,
 		m.Watched,

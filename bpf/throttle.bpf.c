@@ -88,7 +88,7 @@ static __always_inline int leave(void)
 	fill_task(&r->task, task);
 	r->domain = domain;
 	r->duration = asleep;
-	bpf_ringbuf_submit(r, 0);
+	submit(r);
 	return 0;
 }
 

@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	ThrottleMapEvents                   = "events"
+	ThrottleMapReaderPolls              = "reader_polls"
 	ThrottleMapTallies                  = "tallies"
 	ThrottleMapThrottledTasks           = "throttled_tasks"
 	ThrottleMapWatched                  = "watched"
@@ -87,6 +88,7 @@ type ThrottleProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type ThrottleMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
+	ReaderPolls    *ebpf.MapSpec `ebpf:"reader_polls"`
 	Tallies        *ebpf.MapSpec `ebpf:"tallies"`
 	ThrottledTasks *ebpf.MapSpec `ebpf:"throttled_tasks"`
 	Watched        *ebpf.MapSpec `ebpf:"watched"`
@@ -123,6 +125,7 @@ func (o *ThrottleObjects) Close() error {
 // It can be passed to LoadThrottleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ThrottleMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
+	ReaderPolls    *ebpf.Map `ebpf:"reader_polls"`
 	Tallies        *ebpf.Map `ebpf:"tallies"`
 	ThrottledTasks *ebpf.Map `ebpf:"throttled_tasks"`
 	Watched        *ebpf.Map `ebpf:"watched"`
@@ -131,6 +134,7 @@ type ThrottleMaps struct {
 func (m *ThrottleMaps) Close() error {
 	return _ThrottleClose(
 		m.Events,
+		m.ReaderPolls,
 		m.Tallies,
 		m.ThrottledTasks,
 		m.Watched,

@@ -17,7 +17,7 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-func diskDir(t *testing.T) string {
+func diskDir(t testing.TB) string {
 	t.Helper()
 	const tmpfsMagic, ramfsMagic = 0x01021994, 0x858458f6
 	for _, dir := range []string{os.TempDir(), "/var/tmp", "."} {

@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 
 // needRoot skips a test for an ordinary user. Where the suite is to be whole
 // (OOMTRACE_TEST_ALL is set by `make test`) that is a failure.
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() == 0 {
 		return
@@ -182,13 +182,13 @@ func killsBelow(events []event.Event, path string) []*event.OOMKill {
 
 // group is a cgroup of a test's own.
 type group struct {
-	t    *testing.T
+	t    testing.TB
 	m    cgroup.Mount
 	path string
 }
 
 // newGroup makes a top-level memory cgroup that is gone when the test is over.
-func newGroup(t *testing.T) *group {
+func newGroup(t testing.TB) *group {
 	t.Helper()
 	m, err := cgroup.FindMount("/sys/fs/cgroup", "/proc")
 	if err != nil {

@@ -275,7 +275,7 @@ func TestKswapd(t *testing.T) {
 }
 
 // scratch is a directory on a disk: page cache needs one.
-func scratch(t *testing.T) string {
+func scratch(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp(diskDir(t), "oomtrace-test-")
 	if err != nil {

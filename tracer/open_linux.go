@@ -38,18 +38,20 @@ type Tracer struct {
 	procRoot string
 	header   *event.Header
 
-	roots     map[uint64]bool // of the cgroups that are traced; empty: all
-	incidents map[uint64]*incident
-	samples   map[uint64]sample
-	pressures map[uint64]uint64 // domain: when it was last under pressure
-	stats     map[uint64]cgroup.Stat
-	recent    map[uint64]int // cgroups with page-cache traffic of late
-	counters  counters
-	drained   uint64 // CLOCK_MONOTONIC up to which every record has been read
-	sink      Sink
-	running   sync.Mutex // held by Run
-	began     time.Time
-	intervals struct{ cache, memory uint64 } // CLOCK_MONOTONIC of the last
+	roots      map[uint64]bool // of the cgroups that are traced; empty: all
+	incidents  map[uint64]*incident
+	samples    map[uint64]sample
+	pressures  map[uint64]uint64 // domain: when it was last under pressure
+	stats      map[uint64]cgroup.Stat
+	recent     map[uint64]int // cgroups with page-cache traffic of late
+	counters   counters
+	polls      bool // the kernel side was told that the reader looks by itself
+	lastRecord time.Time
+	drained    uint64 // CLOCK_MONOTONIC up to which every record has been read
+	sink       Sink
+	running    sync.Mutex // held by Run
+	began      time.Time
+	intervals  struct{ cache, memory uint64 } // CLOCK_MONOTONIC of the last
 }
 
 func (o *Options) fill() {

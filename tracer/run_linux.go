@@ -91,6 +91,10 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		if next != 0 {
 			wake = min(wake, time.Duration(int64(next)-int64(t.clock.now())))
 		}
+		t.poll(time.Since(t.lastRecord) < busyFor)
+		if t.polls {
+			wake = min(wake, pollEvery)
+		}
 		t.reader.SetDeadline(time.Now().Add(max(wake, 0)))
 		if err := t.drain(ctx, &rec); err != nil {
 			return err
@@ -112,13 +116,35 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	return t.finish(&rec)
 }
 
+const (
+	// busyFor is how long after a record the reader keeps looking by itself,
+	// every pollEvery, instead of being woken for the next.
+	busyFor   = 100 * time.Millisecond
+	pollEvery = 3 * time.Millisecond
+)
+
+// poll tells the kernel side whether the reader looks by itself. Records that
+// were sent before it heard are seen by the read that follows.
+func (t *Tracer) poll(on bool) {
+	if on == t.polls {
+		return
+	}
+	value := uint32(0)
+	if on {
+		value = 1
+	}
+	if t.session.Maps["reader_polls"].Put(uint32(0), value) == nil {
+		t.polls = on
+	}
+}
+
 // batch is how many records are read before other duties get their turn.
 const batch = 4096
 
 // drain reads what is in the ring buffer, and waits for something until the
 // reader's deadline when it is empty.
 func (t *Tracer) drain(ctx context.Context, rec *ringbuf.Record) error {
-	for i := range batch {
+	for range batch {
 		err := t.reader.ReadInto(rec)
 		read := t.clock.now()
 		switch {
@@ -131,14 +157,9 @@ func (t *Tracer) drain(ctx context.Context, rec *ringbuf.Record) error {
 		if err := t.handle(rec.RawSample); err != nil {
 			return err
 		}
+		t.lastRecord = time.Now()
 		if rec.Remaining == 0 {
 			t.drained = read
-			// Let records gather for a moment after a busy spell: each of the
-			// kernel's wake-ups costs more than many records. A kill is still
-			// on time.
-			if i > 64 {
-				time.Sleep(500 * time.Microsecond)
-			}
 			return nil
 		}
 		if ctx.Err() != nil {

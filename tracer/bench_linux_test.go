@@ -1,0 +1,274 @@
+package tracer
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"github.com/oomtrace/oomtrace/bpf"
+	"github.com/oomtrace/oomtrace/tracer/decode"
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// The benchmarks print what they measured beside the budget that it is held
+// to; docs/architecture.md has the budgets. They never fail for being slow:
+// machines are shared. Run them by `make bench`.
+
+func report(format string, args ...any) { fmt.Printf("  "+format+"\n", args...) }
+
+func median[T int64 | float64 | time.Duration](v []T) T {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+// quantile of a sorted slice.
+func quantile[T any](v []T, q float64) T { return v[min(int(float64(len(v))*q), len(v)-1)] }
+
+// thrash is the workload of the budgets: 4 KiB random reads of a file twice the
+// size of the cgroup's limit.
+func thrash(b *testing.B) (g *group, words []string) {
+	needRoot(b)
+	g = newGroup(b).limit(32 * mib)
+	file := filepath.Join(scratch(b), "file")
+	g.run("write=" + file + ",64")
+	read := "read=" + file + ",4096,random,64"
+	return g, []string{read, read, read}
+}
+
+// BenchmarkHooks gives the nanoseconds of each program on a hot hook, beside an
+// empty program on the same hook in the same run.
+func BenchmarkHooks(b *testing.B) {
+	g, words := thrash(b)
+	spec, err := bpf.LoadCore()
+	if err != nil {
+		b.Fatal(err)
+	}
+	delete(spec.Programs, "flood")
+	empty, err := ebpf.NewCollection(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer empty.Close()
+	for _, p := range empty.Programs {
+		l, err := link.AttachTracing(link.TracingOptions{Program: p})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer l.Close()
+	}
+	stats, err := ebpf.EnableStats(uint32(unix.BPF_STATS_RUN_TIME))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer stats.Close()
+	tr, stop := benchTrace(b, Options{Families: Families()}, nil)
+	defer stop()
+	for b.Loop() {
+		g.run(words...)
+	}
+	fmt.Println("BPF time for each run of a program, and of an empty one on the same hook:")
+	for _, c := range tr.session.Choices {
+		if c.Way == nil {
+			continue
+		}
+		for _, p := range c.Way.Programs {
+			twin := empty.Programs["empty_"+p.Target]
+			if twin == nil {
+				continue
+			}
+			ours, n := perRun(b, tr.session.Programs[p.Name])
+			base, _ := perRun(b, twin)
+			if n == 0 {
+				continue
+			}
+			budget := ""
+			if strings.HasPrefix(p.Target, "mm_filemap_") {
+				budget = "  budget <= 2.5x"
+			}
+			report("%-34s %9d runs %7.1f ns   empty %6.1f ns   %.2fx%s", p.Target, n, ours, base, ours/base, budget)
+		}
+	}
+}
+
+func perRun(b *testing.B, p *ebpf.Program) (float64, uint64) {
+	s, err := p.Stats()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if s.RunCount == 0 {
+		return 0, 0
+	}
+	return float64(s.Runtime) / float64(s.RunCount), uint64(s.RunCount)
+}
+
+// BenchmarkThrash gives the CPU time of the workload traced against untraced, in
+// pairs.
+func BenchmarkThrash(b *testing.B) {
+	g, words := thrash(b)
+	const pairs = 15
+	var ratios []float64
+	for b.Loop() {
+		for range pairs {
+			without := cpuOf(b, g, words)
+			_, stop := benchTrace(b, Options{Families: Families()}, nil)
+			with := cpuOf(b, g, words)
+			stop()
+			ratios = append(ratios, float64(with)/float64(without))
+		}
+	}
+	slices.Sort(ratios)
+	fmt.Println("CPU time of a workload that thrashes its page cache, traced (everything on) over untraced:")
+	report("median %.3f of %d pairs, quartiles %.3f to %.3f   budget <= 1.03", median(ratios), len(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75))
+}
+
+func cpuOf(b *testing.B, g *group, words []string) time.Duration {
+	cmd := g.start(words...)
+	if err := cmd.Wait(); err != nil {
+		b.Fatal(err)
+	}
+	use := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
+}
+
+// BenchmarkKill gives the time from the victim's being marked to its event's
+// reaching the sink.
+func BenchmarkKill(b *testing.B) {
+	needRoot(b)
+	const kills = 101
+	var late []time.Duration
+	seen := make(chan time.Duration, 1024)
+	_, stop := benchTrace(b, Options{}, func(e event.Event) error {
+		if k, ok := e.(*event.OOMKill); ok {
+			seen <- time.Since(k.Time)
+		}
+		return nil
+	})
+	defer stop()
+	g := newGroup(b).limit(12 * mib)
+	for b.Loop() {
+		for range kills {
+			g.runKilled("hog")
+			late = append(late, <-seen)
+		}
+	}
+	slices.Sort(late)
+	fmt.Println("kill to event:")
+	report("p50 %v   p99 %v   max %v of %d   budget p99 <= 5ms", quantile(late, 0.5), quantile(late, 0.99), late[len(late)-1], len(late))
+}
+
+// BenchmarkOpen gives the time until every hook is attached.
+func BenchmarkOpen(b *testing.B) {
+	needRoot(b)
+	var took []time.Duration
+	for b.Loop() {
+		for range 9 {
+			began := time.Now()
+			t, err := Open(Options{Families: Families()})
+			if err != nil {
+				b.Fatal(err)
+			}
+			took = append(took, time.Since(began))
+			t.Close()
+		}
+	}
+	fmt.Println("start to all hooks attached:")
+	report("median %v of %d   budget <= 300ms", median(took), len(took))
+}
+
+// BenchmarkRing gives how many records a second go from the ring buffer into
+// decoded records, as fast as the producer can, and paced at 1.5 million.
+func BenchmarkRing(b *testing.B) {
+	needRoot(b)
+	spec, err := bpf.LoadCore()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for name := range spec.Programs {
+		if name != "flood" {
+			delete(spec.Programs, name)
+		}
+	}
+	coll, err := ebpf.NewCollection(spec)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer coll.Close()
+	rd, err := ringbuf.NewReader(coll.Maps["events"])
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer rd.Close()
+	for b.Loop() {
+		fmt.Println("ring buffer into decoded records, two CPUs:")
+		for _, pace := range []time.Duration{0, time.Second * 1000 / 1_500_000} {
+			rate, lost := flood(b, coll.Programs["flood"], rd, pace)
+			report("%-24s %.2f million a second, %.1f %% lost   budget >= 1 million, none lost",
+				map[bool]string{true: "as fast as it can:", false: "1.5 million a second:"}[pace == 0], rate/1e6, lost*100)
+		}
+	}
+}
+
+// flood runs a producer of a thousand records a turn, one turn each pace, and
+// reads them; it gives records read a second and the share that was lost.
+func flood(b *testing.B, program *ebpf.Program, rd *ringbuf.Reader, pace time.Duration) (rate, lost float64) {
+	const turns, each = 3000, 1000
+	var done atomic.Bool
+	began := time.Now()
+	go func() {
+		defer done.Store(true)
+		for i := range turns {
+			for time.Since(began) < time.Duration(i)*pace { // sleeping is too coarse
+			}
+			if _, err := program.Run(&ebpf.RunOptions{}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	}()
+	var rec ringbuf.Record
+	var n float64
+	for !done.Load() || rec.Remaining > 0 {
+		rd.SetDeadline(time.Now().Add(10 * time.Millisecond))
+		if rd.ReadInto(&rec) != nil {
+			continue
+		}
+		if _, err := decode.Decode(rec.RawSample); err != nil {
+			b.Fatal(err)
+		}
+		n++
+	}
+	return n / time.Since(began).Seconds(), 1 - n/(turns*each)
+}
+
+// benchTrace starts a tracer; stop ends it.
+func benchTrace(b *testing.B, o Options, sink Sink) (*Tracer, func()) {
+	b.Helper()
+	t, err := Open(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if sink == nil {
+		sink = func(event.Event) error { return nil }
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- t.Run(ctx, sink) }()
+	return t, func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.Error(err)
+		}
+		t.Close()
+	}
+}
