@@ -100,7 +100,7 @@ lint: ## gofmt, go vet, staticcheck; import rules and file sizes are checked by 
 	if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):" $$unformatted >&2; exit 1; fi
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) test -count 1 -run '^(TestImports|TestProcess|TestSizes|TestTopLevel)$$' ./tracer/event
+	$(GO) test -count 1 -run '^(TestImports|TestRules|TestProcess|TestSizes|TestTopLevel|TestDocumented)$$' ./tracer/event
 
 .PHONY: fmt
 fmt: ## format the Go code

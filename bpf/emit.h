@@ -50,10 +50,19 @@ static __always_inline void count_map_full(u32 family, u64 n)
 		__sync_fetch_and_add(&t->map_full, n);
 }
 
+/* The last eighth of the ring buffer is kept for kills and for the names of
+ * cgroups: a storm of stalls must not cost a kill. */
+static __always_inline bool room_for(u32 family)
+{
+	if (family == FAMILY_OOM || family == FAMILY_CGROUP)
+		return true;
+	return bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) < bpf_ringbuf_query(&events, BPF_RB_RING_SIZE) / 8 * 7;
+}
+
 static __always_inline void *reserve(u32 family, u64 size, u32 type, u64 time)
 {
 	struct tally *t = tally_of(family);
-	struct rec_head *head = bpf_ringbuf_reserve(&events, size, 0);
+	struct rec_head *head = room_for(family) ? bpf_ringbuf_reserve(&events, size, 0) : NULL;
 
 	if (t)
 		__sync_fetch_and_add(&t->sent, 1);

@@ -62,6 +62,9 @@ func Examine(o Options) *Examination {
 }
 
 func (x *Examination) advise() {
+	if privileges() != nil {
+		return // they explain everything else
+	}
 	locked := slices.ContainsFunc(x.Purposes, func(p PurposeState) bool {
 		return slices.ContainsFunc(p.Passed, func(why string) bool { return strings.Contains(why, "lockdown") })
 	})
@@ -69,7 +72,7 @@ func (x *Examination) advise() {
 		x.Advice = append(x.Advice, "kernel lockdown forbids fentry and kprobes: oomtrace works from tracepoints; boot with lockdown=none (and secure boot off) to get the rest")
 	}
 	for _, c := range x.Capabilities {
-		if !c.Have && !c.Required {
+		if !c.Have && !c.Required && c.Name != "CAP_SYS_RESOURCE" { // whoever needs that one has been told
 			x.Advice = append(x.Advice, "without "+c.Name+" oomtrace cannot "+c.For)
 		}
 	}

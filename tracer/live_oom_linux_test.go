@@ -148,6 +148,28 @@ func firstOf[T any](s []T) T {
 	return s[0]
 }
 
+// A cgroup at its limit has the same usage while its cache is being reclaimed and
+// when it is killed for anonymous memory: the composition told is that of the
+// kill.
+func TestComposition(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		file := filepath.Join(scratch(t), "file")
+		g := newGroup(t).limit(32 * mib)
+		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})
+		g.runKilled("write="+file+",48", "read="+file+",65536,seq,48", "hog")
+		k := waitFor(x, func(events []event.Event) (*event.OOMKill, bool) {
+			k := killsBelow(events, g.path)
+			return firstOf(k), len(k) > 0
+		})
+		checkKill(t, k, g.path, g.path, g.id())
+		m := k.Domain.Memory
+		if *m.LRUFile > 4*mib || m.File != nil && *m.File > 4*mib {
+			t.Errorf("page cache at the kill: %s", show(m))
+		}
+		x.stop()
+	})
+}
+
 // memory.oom.group: one incident, however many processes.
 func TestGroupKill(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {

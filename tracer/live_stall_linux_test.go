@@ -130,20 +130,28 @@ func TestFilter(t *testing.T) {
 	})
 }
 
-// A reader that has stopped costs records, never their count.
+// A reader that has stopped costs records, never their count, and never a kill.
 func TestStoppedReader(t *testing.T) {
 	needRoot(t)
 	dir := scratch(t)
 	g := newGroup(t).limit(16 * mib)
-	x := startTrace(t, Options{Families: []string{FamilyReclaim}, RingBytes: 1 << 12})
+	x := startTrace(t, Options{Families: []string{FamilyReclaim, FamilyOOM}, RingBytes: 1 << 16})
 	x.mu.Lock()
 	held := make(chan struct{})
 	x.hold = held
 	x.mu.Unlock()
 	file := filepath.Join(dir, "file")
-	g.run("write="+file+",64", "read="+file+",4096,seq,64")
+	storm := []string{"write=" + file + ",64"}
+	for range 8 {
+		storm = append(storm, "read="+file+",4096,seq,64")
+	}
+	g.run(storm...)
+	pid := g.runKilled("hog")
 	close(held)
 	events := x.stop() // checks that sent = received + lost
+	if kills := killsBelow(events, g.path); len(kills) != 1 || kills[0].Victim.PID != pid {
+		t.Errorf("%d kills told", len(kills))
+	}
 	s := events[len(events)-1].(*event.Summary)
 	if s.Lost[FamilyReclaim] == 0 || s.Received == 0 {
 		t.Errorf("received %d, lost %v", s.Received, s.Lost)

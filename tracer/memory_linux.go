@@ -74,27 +74,23 @@ func (t *Tracer) pressed(r *bpf.CoreRecPressure) {
 	t.samples[r.Domain] = sample{t.clock.now(), figures}
 }
 
-// composition tells what a domain's memory was at a kill. Usage and limits were
-// read in the kernel at that moment. What the usage consisted of comes from the
-// cgroup's files: read at the last fruitless reclaim before, or now, whichever
-// saw the usage nearer to that at the kill. When memory was already being freed
-// by then, only the sizes of the LRU lists are left, which the kernel side read.
+// composition tells what a domain's memory was at a kill. Usage, limits and the
+// sizes of the LRU lists were read in the kernel at that moment. What else the
+// usage consisted of comes from the cgroup's files: read at the last fruitless
+// reclaim before, or now, but only where it agrees with those lists, for a
+// cgroup at its limit has the same usage before and after its cache was
+// reclaimed, and a victim's memory leaves fast.
 func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 	if m.Domain == 0 {
 		return nil
 	}
 	var f event.Figures
 	at := t.clock.now()
-	if now, ok := t.look(m.Domain); ok {
-		f = now
-	}
 	usage := m.Memory.Usage * t.page
-	if s, ok := t.samples[m.Domain]; ok && s.figures.Usage != nil &&
-		(f.Usage == nil || distance(*s.figures.Usage, usage) < distance(*f.Usage, usage)) {
+	if now, ok := t.look(m.Domain); ok && near(*now.Usage, usage) && t.agrees(&now, m) {
+		f = now
+	} else if s, ok := t.samples[m.Domain]; ok && near(*s.figures.Usage, usage) && t.agrees(&s.figures, m) {
 		f, at = s.figures, s.at
-	}
-	if f.Usage != nil && !near(*f.Usage, usage) {
-		f = event.Figures{}
 	}
 	if f.Anon != nil {
 		off := int64(at) - int64(m.Head.Time)
@@ -119,11 +115,9 @@ func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 		set(&f.SwapLimit, c.SwapMax)
 	}
 	if l := &m.Lru; l.Complete != 0 {
-		anon, file := l.Generations[0], l.Generations[1]
-		set(&f.LRUAnon, l.Pages[0]+l.Pages[1]+anon)
-		set(&f.LRUFile, l.Pages[2]+l.Pages[3]+file)
-		set(&f.Unevictable, l.Pages[4])
-		if anon+file == 0 { // with generations there is no active and inactive
+		anon, file, unevictable := t.lists(l)
+		f.LRUAnon, f.LRUFile, f.Unevictable = &anon, &file, &unevictable
+		if l.Generations[0]+l.Generations[1] == 0 { // with generations there is no active and inactive
 			set(&f.InactiveFile, l.Pages[2])
 			set(&f.ActiveFile, l.Pages[3])
 		}
@@ -136,6 +130,26 @@ func (t *Tracer) composition(m *bpf.CoreRecOomMark) *event.Figures {
 		f.Source = event.SourceBPF
 	}
 	return &f
+}
+
+// lists gives what is on the LRU lists of anonymous and of file memory and on
+// that of what is unevictable, in bytes.
+func (t *Tracer) lists(l *bpf.CoreRecLru) (anon, file, unevictable uint64) {
+	return (l.Pages[0] + l.Pages[1] + l.Generations[0]) * t.page, (l.Pages[2] + l.Pages[3] + l.Generations[1]) * t.page, l.Pages[4] * t.page
+}
+
+// agrees tells whether a composition is that of the kill, by the LRU lists.
+func (t *Tracer) agrees(f *event.Figures, m *bpf.CoreRecOomMark) bool {
+	if m.Lru.Complete == 0 || f.Anon == nil || f.ActiveFile == nil || f.InactiveFile == nil {
+		return false
+	}
+	anon, file, unevictable := t.lists(&m.Lru)
+	slack := max(m.Memory.Usage*t.page/20, 1<<20) + unevictable
+	held := *f.Anon
+	if f.Shmem != nil {
+		held += *f.Shmem
+	}
+	return distance(held, anon) <= slack && distance(*f.ActiveFile+*f.InactiveFile, file) <= slack
 }
 
 func distance(a, b uint64) uint64 { return max(a, b) - min(a, b) }

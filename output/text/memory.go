@@ -21,6 +21,11 @@ func shares(f *event.Figures) []share {
 	var s []share
 	if f.Anon != nil {
 		s = append(s, share{"anon", "anon", *f.Anon, nil})
+	} else if f.LRUAnon != nil {
+		s = append(s, share{"anon, shmem", "anon", *f.LRUAnon, nil})
+	}
+	if f.File == nil && f.LRUFile != nil {
+		s = append(s, share{"file cache", "file", *f.LRUFile, nil})
 	}
 	if f.File != nil {
 		// The page cache counts shmem, which cannot be dropped as files can.
@@ -46,7 +51,7 @@ func shares(f *event.Figures) []share {
 	if f.Sock != nil && (f.Usage == nil && *f.Sock > 0 || f.Usage != nil && *f.Sock > *f.Usage/100) {
 		s = append(s, share{"sockets", "sock", *f.Sock, nil})
 	}
-	if f.Usage != nil && f.Anon != nil && f.File != nil {
+	if f.Usage != nil && (f.Anon != nil && f.File != nil || f.LRUAnon != nil && f.LRUFile != nil) {
 		rest := *f.Usage
 		for _, known := range s {
 			rest -= min(known.bytes, rest)
@@ -127,7 +132,12 @@ func (w *Writer) composition(f *event.Figures) {
 		of, name := *whole, term.Text("")
 		if i == 0 {
 			name = "memory"
-			if from := source(f.Source); from != "" {
+			switch from := source(f.Source); {
+			case f.ReadNS != nil && *f.ReadNS >= 0:
+				k.remarks = append(k.remarks, "kinds read "+duration(*f.ReadNS)+" after")
+			case f.ReadNS != nil:
+				k.remarks = append(k.remarks, "kinds read "+duration(-*f.ReadNS)+" before")
+			case from != "":
 				k.remarks = append(k.remarks, from)
 			}
 		}

@@ -322,3 +322,23 @@ func TestTopLevel(t *testing.T) {
 		t.Errorf("%s does not belong to the top level", name)
 	}
 }
+
+// Every field and type of event stands in docs/events.md.
+func TestDocumented(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(house(t), "docs", "events.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("json:\"([a-z_]+)|Type[A-Za-z]+ += \"([a-z_]+)\"")
+	for name, text := range sources(t, ".go") {
+		if path.Dir(name) != "tracer/event" || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		for _, m := range names.FindAllSubmatch(text, -1) {
+			field := string(m[1]) + string(m[2])
+			if !regexp.MustCompile(`\b` + field + `\b`).Match(page) {
+				t.Errorf("%s: %s is not in docs/events.md", name, field)
+			}
+		}
+	}
+}

@@ -227,7 +227,23 @@ func Plan(table []Purpose, p Prober, r Request) []Choice {
 		}
 		out = append(out, c)
 	}
-	return out
+	all := slices.Clone(out)
+	return slices.DeleteFunc(out, func(c Choice) bool { return c.Without != "" && blind(all, c.Family) })
+}
+
+// blind tells whether nothing that a family cannot do without is open: then what
+// else it could see is of no use.
+func blind(choices []Choice, family string) bool {
+	essential := false
+	for _, c := range choices {
+		if c.Family == family && c.Without == "" {
+			if c.Way != nil {
+				return false
+			}
+			essential = true
+		}
+	}
+	return essential
 }
 
 // closed says why a way is not open, "" when it is.

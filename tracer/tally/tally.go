@@ -211,17 +211,25 @@ func (c *Cache) pending(fn func(*bpf.CoreRun)) error {
 		return nil
 	}
 	for slot := range m.MaxEntries() {
-		var runs []bpf.CoreRun
-		if err := m.Lookup(slot, &runs); err != nil {
+		// A run may be changing while it is read. Two readings that name the
+		// same file are of the same run; any other comes with the next Read.
+		var runs, again []bpf.CoreRun
+		if err := errors.Join(m.Lookup(slot, &runs), m.Lookup(slot, &again)); err != nil {
 			return fmt.Errorf("map cache_runs: %w", err)
 		}
 		for i := range runs {
-			if runs[i].Pages > 0 {
+			if runs[i].Pages > 0 && sameRun(runs[i], again[i]) {
 				fn(&runs[i])
 			}
 		}
 	}
 	return nil
+}
+
+func sameRun(a, b bpf.CoreRun) bool {
+	pages := b.Pages
+	b.Pages = a.Pages
+	return a == b && a.Pages <= pages
 }
 
 // each reads a whole hash map. Entries that come or go meanwhile may be missed
