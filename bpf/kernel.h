@@ -248,6 +248,9 @@ struct page___old { /* 5.10 */
 	struct mem_cgroup *mem_cgroup;
 	u8 compound_order;
 };
+struct page___data { /* 5.11 */
+	unsigned long memcg_data;
+};
 enum pageflags { PG_head = 6, PG_swapbacked = 17 };
 
 #pragma clang attribute pop

@@ -16,8 +16,7 @@ struct path_key {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 1024);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 256);
 	__type(key, struct path_key);
 	__type(value, u8);
 } wanted_paths SEC(".maps");
@@ -146,6 +145,20 @@ int attach_task(u64 *ctx)
 		return 0;
 	bpf_map_delete_elem(&newborn, &id);
 	return send(cgrp, (void *)ctx[1], CGROUP_ATTACH, BPF_CORE_READ((struct task_struct *)ctx[2], tgid));
+}
+
+/* A process may be born into a cgroup (CLONE_INTO_CGROUP) without being attached. */
+SEC("tp_btf/sched_process_fork")
+int forked(u64 *ctx)
+{
+	struct task_struct *child = (void *)ctx[1];
+	struct mem_cgroup *m = task_memcg(child);
+	u64 id = memcg_id(m);
+
+	if (!bpf_map_lookup_elem(&newborn, &id))
+		return 0;
+	bpf_map_delete_elem(&newborn, &id);
+	return send(BPF_CORE_READ(m, css.cgroup), NULL, CGROUP_ATTACH, BPF_CORE_READ(child, tgid));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -27,6 +27,7 @@ const (
 	LifecycleMapWantedPaths  = "wanted_paths"
 	LifecycleMapWatched      = "watched"
 	LifecycleProgAttachTask  = "attach_task"
+	LifecycleProgForked      = "forked"
 	LifecycleProgMkdir       = "mkdir"
 	LifecycleProgRelease     = "release"
 	LifecycleProgRename      = "rename"
@@ -80,6 +81,7 @@ type LifecycleSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type LifecycleProgramSpecs struct {
 	AttachTask *ebpf.ProgramSpec `ebpf:"attach_task"`
+	Forked     *ebpf.ProgramSpec `ebpf:"forked"`
 	Mkdir      *ebpf.ProgramSpec `ebpf:"mkdir"`
 	Release    *ebpf.ProgramSpec `ebpf:"release"`
 	Rename     *ebpf.ProgramSpec `ebpf:"rename"`
@@ -174,6 +176,7 @@ type LifecycleVariables struct {
 // It can be passed to LoadLifecycleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LifecyclePrograms struct {
 	AttachTask *ebpf.Program `ebpf:"attach_task"`
+	Forked     *ebpf.Program `ebpf:"forked"`
 	Mkdir      *ebpf.Program `ebpf:"mkdir"`
 	Release    *ebpf.Program `ebpf:"release"`
 	Rename     *ebpf.Program `ebpf:"rename"`
@@ -183,6 +186,7 @@ type LifecyclePrograms struct {
 func (p *LifecyclePrograms) Close() error {
 	return _LifecycleClose(
 		p.AttachTask,
+		p.Forked,
 		p.Mkdir,
 		p.Release,
 		p.Rename,

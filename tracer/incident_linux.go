@@ -45,6 +45,7 @@ type incident struct {
 	waiting    map[uint32]event.Process
 	candidates []bpf.CoreRecOomCandidate
 	walked     uint32
+	truncated  bool // the walk stopped before the last process
 	done       bool
 	more       bool   // a done record is to come
 	touched    uint64 // CLOCK_MONOTONIC of the latest record
@@ -56,6 +57,8 @@ type incident struct {
 	timeline event.Timeline
 	freed    *uint64
 	usage    uint64 // of the domain when the victim was marked, bytes
+	holding  int    // address spaces of victims that are not torn down yet
+	polled   uint64 // the usage at the last look, where that cannot be seen
 	deadline uint64
 }
 
@@ -94,6 +97,9 @@ func (t *Tracer) marked(r *decode.Mark) {
 	}
 	in.kill(t, &r.Victim, reason)
 	in.waiting[r.Victim.Tgid] = process(&r.Victim)
+	if r.Mm.Known != 0 && t.sees(FamilyOOM, "memory freed") {
+		in.holding++
+	}
 }
 
 // kill adds a process to the killed, once.
@@ -119,6 +125,9 @@ func (t *Tracer) exited(r *bpf.CoreRecOomExit) {
 	delete(in.waiting, r.Tgid)
 	if r.Tgid != 0 && len(in.waiting) == 0 && in.timeline.ExitedNS == nil {
 		in.timeline.ExitedNS = since(in, r.Head.Time)
+	}
+	if r.Tgid == 0 {
+		in.holding--
 	}
 	if r.Usage != unknown {
 		in.fell(r.Usage*t.page, r.Head.Time)
@@ -184,16 +193,18 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				return 0, err
 			}
 		}
-		over := len(in.waiting) == 0 && (in.usage == unknown || in.freed != nil)
-		if !over && len(in.waiting) == 0 {
+		over := len(in.waiting) == 0 && in.holding <= 0 && (in.usage == unknown || in.freed != nil && t.sees(FamilyOOM, "memory freed"))
+		if !over && len(in.waiting) == 0 && in.holding <= 0 {
 			// The last victim is gone; see whether memory has come back since.
 			gone := !t.names.tree.Alive(in.first.Domain)
 			if cg, ok := t.names.tree.Lookup(in.first.Domain); ok && !gone {
 				if usage, err := t.mount.Usage(cg.Path); err == nil {
 					in.fell(usage, now)
+					over = in.freed != nil && usage >= in.polled // it has stopped falling
+					in.polled = usage
 				}
 			}
-			over = in.freed != nil || gone // removed: nobody can tell any more
+			over = over || gone // removed: nobody can tell any more
 		}
 		switch {
 		case over || in.foreign || now >= in.deadline || final:
@@ -201,7 +212,7 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 			if err := t.emitEnd(in); err != nil {
 				return 0, err
 			}
-		case len(in.waiting) == 0:
+		case len(in.waiting) == 0 && in.holding <= 0:
 			soon(now + uint64(50*time.Millisecond))
 		default:
 			soon(in.deadline)
@@ -278,6 +289,7 @@ func (t *Tracer) emitKill(in *incident) error {
 			e.ReclaimBefore = &event.ReclaimBefore{WindowNS: int64(before), Episodes: h.Episodes, StalledNS: int64(h.Stalled), Reclaimed: h.Reclaimed}
 		}
 	}
+	e.CandidatesTruncated = in.truncated
 	in.candidates = nil
 	wanted := t.selected(m.Domain) || t.selected(m.Victim.Cgroup) || t.selected(m.Trigger.Cgroup)
 	for _, k := range in.killed {

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
-	"github.com/oomtrace/oomtrace/tracer/hook"
 	"github.com/oomtrace/oomtrace/tracer/tally"
 )
 
@@ -45,7 +44,11 @@ func (t *Tracer) tellCache() error {
 		t.opts.Warn(err.Error())
 	}
 	t.intervals.cache = now
-	t.lateRefaults(traffic)
+	t.lateRefaults(traffic, now)
+	if now > t.forgotten+uint64(time.Minute) {
+		t.forgotten = now
+		t.cache.Forget(t.longGone)
+	}
 	for _, owner := range sortedKeys(traffic) {
 		if owner != 0 && !t.selected(owner) || owner == 0 && len(t.opts.Cgroups) > 0 {
 			continue
@@ -55,6 +58,13 @@ func (t *Tracer) tellCache() error {
 		}
 	}
 	return nil
+}
+
+// longGone tells whether a cgroup was removed ten minutes ago or more: what is
+// counted for it may be forgotten.
+func (t *Tracer) longGone(id uint64) bool {
+	e, ok := t.names.tree.Entry(id)
+	return id != 0 && (!ok || !e.Died.IsZero() && time.Since(e.Died) > 10*time.Minute)
 }
 
 func (t *Tracer) cacheEvent(owner uint64, tr *tally.Traffic, began, now uint64) *event.Cache {
@@ -115,13 +125,13 @@ func (t *Tracer) refaults(e *event.Cache, owner uint64, tr *tally.Traffic) {
 	e.Refaulted, e.RefaultedOf = &n, event.SourceCgroupfs
 }
 
-// settleIntervals is for how many intervals after its last traffic a cgroup is
-// looked at for refaults: the kernel gathers its statistics up to 2 s late.
-const settleIntervals = 4
+// settleStats is for how long after its last traffic a cgroup is looked at for
+// refaults: the kernel gathers its statistics up to 2 s late.
+const settleStats = 4 * time.Second
 
 // lateRefaults adds the cgroups whose traffic has ended, but whose refaults the
 // kernel may only have counted since.
-func (t *Tracer) lateRefaults(traffic map[uint64]*tally.Traffic) {
+func (t *Tracer) lateRefaults(traffic map[uint64]*tally.Traffic, now uint64) {
 	if t.refaultHook() {
 		return
 	}
@@ -129,23 +139,22 @@ func (t *Tracer) lateRefaults(traffic map[uint64]*tally.Traffic) {
 		if traffic[owner] != nil {
 			continue
 		}
-		t.recent[owner]--
-		if t.recent[owner] == 0 {
+		if t.recent[owner] < now {
 			delete(t.recent, owner)
 		}
 		cg, _ := t.names.cgroup(owner)
 		if cg == nil || cg.Path == "" {
 			continue
 		}
-		if now, err := t.mount.Stat(cg.Path); err == nil && now.RefaultFile != nil {
-			if before := t.stats[owner].RefaultFile; before != nil && *now.RefaultFile > *before {
+		if stat, err := t.mount.Stat(cg.Path); err == nil && stat.RefaultFile != nil {
+			if before := t.stats[owner].RefaultFile; before != nil && *stat.RefaultFile > *before {
 				traffic[owner] = &tally.Traffic{}
 			}
 		}
 	}
 	for owner := range traffic {
 		if traffic[owner].Counts != (tally.Counts{}) {
-			t.recent[owner] = settleIntervals
+			t.recent[owner] = now + uint64(settleStats)
 		}
 	}
 }
@@ -157,11 +166,7 @@ func (t *Tracer) hasChildren(id uint64) bool {
 	return false
 }
 
-func (t *Tracer) refaultHook() bool {
-	return slices.ContainsFunc(t.session.Choices, func(c hook.Choice) bool {
-		return c.Family == FamilyCache && c.Name == "refault" && c.Way != nil && c.Way.Kind == hook.Fentry
-	})
-}
+func (t *Tracer) refaultHook() bool { return t.sees(FamilyCache, "refault") }
 
 // seedStats reads where refault counts begin.
 func (t *Tracer) seedStats() {

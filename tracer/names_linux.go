@@ -28,7 +28,6 @@ type fileID struct {
 type names struct {
 	tree     *cgroup.Tree
 	procRoot string
-	warn     func(string)
 
 	containers map[string]*event.Container // by cgroup path
 	files      map[fileID]string           // below the root of its file system

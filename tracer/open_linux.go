@@ -43,7 +43,8 @@ type Tracer struct {
 	samples    map[uint64]sample
 	pressures  map[uint64]uint64 // domain: when it was last under pressure
 	stats      map[uint64]cgroup.Stat
-	recent     map[uint64]int // cgroups with page-cache traffic of late
+	recent     map[uint64]uint64 // cgroups with page-cache traffic of late, and until when they count as such
+	forgotten  uint64            // when counters of cgroups long gone were freed last
 	counters   counters
 	polls      bool // the kernel side was told that the reader looks by itself
 	lastRecord time.Time
@@ -94,7 +95,7 @@ func Open(o Options) (*Tracer, error) {
 		opts: o, mount: mount, page: uint64(os.Getpagesize()), procRoot: o.ProcRoot,
 		names: newNames(cgroup.NewTree(mount, cgroup.Options{}), o.ProcRoot), gfp: newGFP(),
 		roots: make(map[uint64]bool), incidents: make(map[uint64]*incident), samples: make(map[uint64]sample),
-		pressures: make(map[uint64]uint64), stats: make(map[uint64]cgroup.Stat), recent: make(map[uint64]int),
+		pressures: make(map[uint64]uint64), stats: make(map[uint64]cgroup.Stat), recent: make(map[uint64]uint64),
 		began: time.Now(),
 	}
 	t.counters.init()
@@ -276,6 +277,13 @@ func (t *Tracer) selected(id uint64) bool {
 		}
 	}
 	return false
+}
+
+// sees tells whether a purpose of the attach plan is served by a hook.
+func (t *Tracer) sees(family, purpose string) bool {
+	return slices.ContainsFunc(t.session.Choices, func(c hook.Choice) bool {
+		return c.Family == family && c.Name == purpose && c.Way != nil && c.Way.Kind != hook.Cgroupfs
+	})
 }
 
 func (t *Tracer) makeHeader() *event.Header {

@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"time"
@@ -209,8 +210,14 @@ func (t *Tracer) summary() *event.Summary {
 	for i := range t.counters.received {
 		s.Received += t.counters.received[i]
 		s.Sent += t.counters.sent[i]
-		if n := t.counters.lost[i] + t.counters.full[i]; n > 0 {
+		if n := t.counters.lost[i]; n > 0 {
 			s.Lost[familyName(i)] += n
+		}
+		if n := t.counters.full[i]; n > 0 {
+			if s.Uncounted == nil {
+				s.Uncounted = make(map[string]uint64)
+			}
+			s.Uncounted[familyName(i)] += n
 		}
 	}
 	var use unix.Rusage
@@ -226,7 +233,9 @@ func (t *Tracer) handle(b []byte) error {
 	r, err := decode.Decode(b)
 	if err != nil {
 		t.opts.Warn(err.Error())
-		t.counters.received[bpf.CoreFamilyFAMILY_OOM]++
+		if len(b) >= 4 { // it was sent, and it came
+			t.counters.received[decode.Family(binary.NativeEndian.Uint32(b))]++
+		}
 		return nil
 	}
 	count := func(head *bpf.CoreRecHead) { t.counters.received[decode.Family(head.Type)]++ }
@@ -259,7 +268,7 @@ func (t *Tracer) handle(b []byte) error {
 	case *bpf.CoreRecOomDone:
 		count((*bpf.CoreRecHead)(&r.Head))
 		in := t.incident(r.Incident)
-		in.touched, in.done, in.walked = r.Head.Time, true, r.Candidates
+		in.touched, in.done, in.walked, in.truncated = r.Head.Time, true, r.Candidates, r.Truncated != 0
 	case *bpf.CoreRecOomExit:
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.exited(r)

@@ -150,11 +150,14 @@ type Lost struct {
 // Summary is the last event of a stream.
 type Summary struct {
 	Meta
-	Events   map[string]uint64 `json:"events"`         // written, by type; the summary itself not counted
-	Lost     map[string]uint64 `json:"lost,omitempty"` // by family
-	Sent     uint64            `json:"sent"`           // records the kernel side tried to send: received + lost
-	Received uint64            `json:"received"`
-	WallNS   int64             `json:"wall_ns"`
-	CPUNS    int64             `json:"cpu_ns,omitempty"` // user and system time of the tracer
-	PeakRSS  int64             `json:"peak_rss_bytes,omitempty"`
+	Events map[string]uint64 `json:"events"`         // written, by type; the summary itself not counted
+	Lost   map[string]uint64 `json:"lost,omitempty"` // by family
+	// Uncounted is what could not be counted in the kernel because a map was
+	// full: pages of the family cache, episodes of others.
+	Uncounted map[string]uint64 `json:"uncounted,omitempty"`
+	Sent      uint64            `json:"sent"` // records the kernel side tried to send: received + lost
+	Received  uint64            `json:"received"`
+	WallNS    int64             `json:"wall_ns"`
+	CPUNS     int64             `json:"cpu_ns,omitempty"` // user and system time of the tracer
+	PeakRSS   int64             `json:"peak_rss_bytes,omitempty"`
 }

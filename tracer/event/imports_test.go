@@ -29,14 +29,6 @@ const (
 	cLines  = 300
 )
 
-// longer are the files that have outgrown that, and by how much they may. It is
-// to become empty, never longer.
-var longer = map[string]int{
-	"bpf/oom.bpf.c":     700,
-	"bpf/reclaim.bpf.c": 400,
-	"bpf/cache.bpf.c":   380,
-}
-
 // atTop is what the top level may hold besides files whose names begin with a dot.
 var atTop = []string{
 	"bpf", "cmd", "tracer", "output", "docs", "go.mod", "go.sum", "Makefile", "README.md", "LICENSE", "CONTRIBUTING.md",
@@ -282,22 +274,11 @@ func TestSizes(t *testing.T) {
 			most = goLines
 		}
 		lines := bytes.Count(text, []byte("\n"))
-		was, excused := longer[name]
-		switch {
-		case strings.HasSuffix(name, "_bpfel.go"):
-		case excused && lines <= most:
-			t.Errorf("%s has %d lines: take it off the list of those that are longer", name, lines)
-		case excused && lines > was:
-			t.Errorf("%s has %d lines, and was to grow no longer than %d", name, lines, was)
-		case !excused && lines > most:
+		if !strings.HasSuffix(name, "_bpfel.go") && lines > most {
 			t.Errorf("%s has %d lines, more than %d: give a part of it a file of its own", name, lines, most)
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(longer)) {
-		if files[name] == nil {
-			t.Errorf("%s is on the list of longer files and not there", name)
-		}
-	}
+}
 }
 
 // The top level stays as small as it is. What .gitignore names may lie there too.

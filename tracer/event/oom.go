@@ -71,7 +71,8 @@ type OOMDomain struct {
 	TotalPages *uint64    `json:"total_pages,omitempty"` // what the kernel scaled oom_score_adj by
 	Memory     *Figures   `json:"memory,omitempty"`
 	// Source says how the domain was found: bpf (told by the kernel's own OOM
-	// control, or the cgroup's OOM lock) or inferred (from counters).
+	// control, the cgroup's OOM lock or its count of OOM events) or inferred
+	// (by which cgroup was at its limit).
 	Source string `json:"source,omitempty"`
 }
 
@@ -119,13 +120,15 @@ type OOMKill struct {
 	Candidates []Candidate `json:"candidates,omitempty"`
 	// CandidatesMissing counts processes that were weighed but could not be
 	// delivered.
-	CandidatesMissing uint64         `json:"candidates_missing,omitempty"`
-	Killed            []Killed       `json:"killed"`
-	Group             bool           `json:"group"`
-	Timeline          Timeline       `json:"timeline"`
-	ReclaimBefore     *ReclaimBefore `json:"reclaim_before,omitempty"`
-	Verdict           *Verdict       `json:"verdict,omitempty"`
-	Source            string         `json:"source"`
+	// CandidatesTruncated: there were more processes than one walk takes in.
+	CandidatesTruncated bool           `json:"candidates_truncated,omitempty"`
+	CandidatesMissing   uint64         `json:"candidates_missing,omitempty"`
+	Killed              []Killed       `json:"killed"`
+	Group               bool           `json:"group"`
+	Timeline            Timeline       `json:"timeline"`
+	ReclaimBefore       *ReclaimBefore `json:"reclaim_before,omitempty"`
+	Verdict             *Verdict       `json:"verdict,omitempty"`
+	Source              string         `json:"source"`
 }
 
 // OOMEnd follows an OOMKill when its victims are gone and memory is back, or

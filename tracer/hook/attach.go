@@ -181,17 +181,7 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 	if cfg.RingBytes > 0 {
 		spec.Maps["events"].MaxEntries = uint32(cfg.RingBytes)
 	}
-	set := map[string]any{
-		"filtered": cfg.Filtered, "want_stacks": cfg.Stacks, "min_stall": cfg.MinStallNS,
-		"want_reclaim": cfg.WantReclaim, "want_kswapd": cfg.WantKswapd, "count_cache": cfg.CountCache,
-		"want_paths": true, "hierarchy": int32(cfg.Hierarchy),
-		"begin_has_memcg": BeginHasMemcg(p),
-		"options_known":   p.HasFunc("user_proactive_reclaim") || p.HasFunc("memory_reclaim"),
-		"mark_has_task":   p.ArgIs("mark_victim", 0, "task_struct"),
-		"nodes":           uint32(numaNodes()),
-		"gated":           !p.HasFunc("__mem_cgroup_handle_over_high"),
-	}
-	for key, value := range set {
+	for key, value := range cfg.constants(p) {
 		v, ok := spec.Variables[key]
 		if !ok {
 			continue
@@ -221,6 +211,21 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 	}
 	maps.Copy(s.Programs, coll.Programs)
 	return nil
+}
+
+// constants are what the programs are loaded with. An object has those of them
+// that its programs read.
+func (cfg Config) constants(p Prober) map[string]any {
+	return map[string]any{
+		"filtered": cfg.Filtered, "want_stacks": cfg.Stacks, "min_stall": cfg.MinStallNS,
+		"want_reclaim": cfg.WantReclaim, "want_kswapd": cfg.WantKswapd, "count_cache": cfg.CountCache,
+		"want_paths": true, "hierarchy": int32(cfg.Hierarchy),
+		"begin_has_memcg": BeginHasMemcg(p),
+		"options_known":   p.HasFunc("user_proactive_reclaim") || p.HasFunc("memory_reclaim"),
+		"mark_has_task":   p.ArgIs("mark_victim", 0, "task_struct"),
+		"nodes":           uint32(numaNodes()),
+		"gated":           !p.HasFunc("__mem_cgroup_handle_over_high"),
+	}
 }
 
 func (s *Session) link(seed func(*Session) error) error {

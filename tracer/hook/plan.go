@@ -90,7 +90,7 @@ func Table() []Purpose {
 	return []Purpose{
 		{Family: familyCgroup, Name: "lifecycle", Ways: []Way{
 			tp("lifecycle", "mkdir", "cgroup_mkdir", "rmdir", "cgroup_rmdir", "release", "cgroup_release",
-				"rename", "cgroup_rename", "attach_task", "cgroup_attach_task"),
+				"rename", "cgroup_rename", "attach_task", "cgroup_attach_task", "forked", "sched_process_fork"),
 		}},
 
 		{Family: "oom", Name: "victim", Ways: []Way{
@@ -187,11 +187,12 @@ type Choice struct {
 	Passed []string
 }
 
-// Key names one way of a purpose.
+// Key names one way of a purpose. Ways may differ by their programs alone, or
+// by the targets alone.
 func (p Purpose) Key(w *Way) string {
 	key := p.Family + "/" + p.Name + "/" + w.Kind
 	for _, prog := range w.Programs {
-		key += "/" + prog.Target
+		key += "/" + prog.Name + "@" + prog.Target
 	}
 	return key
 }

@@ -54,14 +54,14 @@ func TotalPages(l Limits) uint64 {
 		return max(total, 1)
 	}
 	swap := unlimited
-	if l.Version == 1 {
+	switch {
+	case l.Version == 1:
+		both := unlimited
 		if l.MemorySwap != nil {
-			swap = 0
-			if *l.MemorySwap > total {
-				swap = *l.MemorySwap - total
-			}
+			both = *l.MemorySwap
 		}
-	} else if l.Swap != nil {
+		swap = both - min(both, total)
+	case l.Swap != nil:
 		swap = *l.Swap
 	}
 	return max(total+min(swap, l.TotalSwap), 1)

@@ -102,9 +102,60 @@ func NewCache(maps map[string]*ebpf.Map) *Cache {
 	}
 }
 
+// reading is what the maps hold at one moment.
+type reading struct {
+	totals   map[uint64]Counts
+	files    map[bpf.CoreFileKey]bpf.CoreFileCounts
+	evicted  map[bpf.CoreEvictKey]uint64
+	refaults map[uint64]uint64
+}
+
+func newReading() *reading {
+	return &reading{
+		totals: make(map[uint64]Counts), files: make(map[bpf.CoreFileKey]bpf.CoreFileCounts),
+		evicted: make(map[bpf.CoreEvictKey]uint64), refaults: make(map[uint64]uint64),
+	}
+}
+
+// add takes in a run that has not reached the maps yet.
+func (r *reading) add(run *bpf.CoreRun) {
+	cause := bpf.CoreCause(run.Cause)
+	total := r.totals[run.Owner]
+	total.add(cause, run.Pages)
+	r.totals[run.Owner] = total
+	key := bpf.CoreFileKey{Owner: run.Owner, Inode: run.Inode, Dev: run.Dev, Generation: run.Generation}
+	if f, ok := r.files[key]; ok {
+		counts := counts(f.Pages)
+		counts.add(cause, run.Pages)
+		f.Pages = bpf.CoreCacheCounts{Added: counts.Added, Evicted: counts.Evicted, Truncated: counts.Truncated, Invalidated: counts.Invalidated}
+		r.files[key] = f
+	}
+	if cause == bpf.CoreCauseCAUSE_EVICT {
+		r.evicted[bpf.CoreEvictKey{Owner: run.Owner, Evictor: run.Evictor, Kind: uint64(run.Kind)}] += run.Pages
+	}
+}
+
+func counts(c bpf.CoreCacheCounts) Counts {
+	return Counts{c.Added, c.Evicted, c.Truncated, c.Invalidated}
+}
+
 // Read gives the traffic since the last Read, by owner (0: pages that are
-// charged to no cgroup). Only owners with traffic are in it.
+// charged to no cgroup). Only owners with traffic are in it. Beside an error is
+// what could be read.
 func (c *Cache) Read() (map[uint64]*Traffic, error) {
+	now := newReading()
+	err := errors.Join(
+		each(c.maps["cache_totals"], func(k uint64, v bpf.CoreCacheCounts) { now.totals[k] = counts(v) }),
+		each(c.maps["cache_files"], func(k bpf.CoreFileKey, v bpf.CoreFileCounts) { now.files[k] = v }),
+		each(c.maps["cache_evictors"], func(k bpf.CoreEvictKey, v uint64) { now.evicted[k] = v }),
+		c.pending(now.add),
+		each(c.maps["cache_refaults"], func(k, v uint64) { now.refaults[k] = v }),
+	)
+	return c.since(now), err
+}
+
+// since gives what came on top of the readings before.
+func (c *Cache) since(now *reading) map[uint64]*Traffic {
 	c.round++
 	out := make(map[uint64]*Traffic)
 	of := func(owner uint64) *Traffic {
@@ -113,49 +164,23 @@ func (c *Cache) Read() (map[uint64]*Traffic, error) {
 		}
 		return out[owner]
 	}
-	totals := make(map[uint64]Counts)
-	files := make(map[bpf.CoreFileKey]bpf.CoreFileCounts)
-	evicted := make(map[bpf.CoreEvictKey]uint64)
-	err := errors.Join(
-		each(c.maps["cache_totals"], func(k uint64, v bpf.CoreCacheCounts) {
-			totals[k] = Counts{v.Added, v.Evicted, v.Truncated, v.Invalidated}
-		}),
-		each(c.maps["cache_files"], func(k bpf.CoreFileKey, v bpf.CoreFileCounts) { files[k] = v }),
-		each(c.maps["cache_evictors"], func(k bpf.CoreEvictKey, v uint64) { evicted[k] = v }),
-		c.pending(func(r *bpf.CoreRun) {
-			cause, pages := bpf.CoreCause(r.Cause), r.Pages
-			t := totals[r.Owner]
-			t.add(cause, pages)
-			totals[r.Owner] = t
-			key := bpf.CoreFileKey{Owner: r.Owner, Inode: r.Inode, Dev: r.Dev, Generation: r.Generation}
-			if f, ok := files[key]; ok {
-				counts := Counts{f.Pages.Added, f.Pages.Evicted, f.Pages.Truncated, f.Pages.Invalidated}
-				counts.add(cause, pages)
-				f.Pages = bpf.CoreCacheCounts{Added: counts.Added, Evicted: counts.Evicted, Truncated: counts.Truncated, Invalidated: counts.Invalidated}
-				files[key] = f
-			}
-			if cause == bpf.CoreCauseCAUSE_EVICT {
-				evicted[bpf.CoreEvictKey{Owner: r.Owner, Evictor: r.Evictor, Kind: uint64(r.Kind)}] += pages
-			}
-		}),
-	)
-	for owner, now := range totals {
+	for owner, total := range now.totals {
 		if c.totals[owner] == nil {
 			c.totals[owner] = &Counts{}
 		}
-		if d := now.since(c.totals[owner]); !d.zero() {
+		if d := total.since(c.totals[owner]); !d.zero() {
 			of(owner).Counts = d
 		}
 	}
-	for key, now := range files {
+	for key, f := range now.files {
 		seen := c.files[key]
-		if seen == nil || seen.born != now.Born {
-			seen = &fileSeen{born: now.Born}
+		if seen == nil || seen.born != f.Born {
+			seen = &fileSeen{born: f.Born}
 			c.files[key] = seen
 		}
 		seen.round = c.round
-		counts := Counts{now.Pages.Added, now.Pages.Evicted, now.Pages.Truncated, now.Pages.Invalidated}
-		if d := counts.since(&seen.last); !d.zero() {
+		total := counts(f.Pages)
+		if d := total.since(&seen.last); !d.zero() {
 			t := of(key.Owner)
 			t.Files = append(t.Files, File{key.Inode, key.Dev, key.Generation, d})
 		}
@@ -165,24 +190,24 @@ func (c *Cache) Read() (map[uint64]*Traffic, error) {
 			delete(c.files, key)
 		}
 	}
-	for key, now := range evicted {
+	for key, pages := range now.evicted {
 		if c.evicted[key] == nil {
 			c.evicted[key] = new(uint64)
 		}
-		if d := rise(c.evicted[key], now); d > 0 {
+		if d := rise(c.evicted[key], pages); d > 0 {
 			t := of(key.Owner)
 			t.EvictedBy = append(t.EvictedBy, Evictor{key.Evictor, key.Kind == uint64(bpf.CoreEvictorKindEVICTOR_KSWAPD), d})
 		}
 	}
-	err = errors.Join(err, each(c.maps["cache_refaults"], func(owner, now uint64) {
+	for owner, pages := range now.refaults {
 		if c.refault[owner] == nil {
 			c.refault[owner] = new(uint64)
 		}
-		if d := rise(c.refault[owner], now); d > 0 {
+		if d := rise(c.refault[owner], pages); d > 0 {
 			of(owner).Refaulted = d
 		}
-	}))
-	return out, err
+	}
+	return out
 }
 
 // Forget frees what is kept of cgroups that are gone, here and in the kernel.
@@ -301,13 +326,19 @@ type History struct {
 // CLOCK_MONOTONIC, to the second. Windows of up to 15 s are kept.
 func ReadHistory(m *ebpf.Map, domain, now uint64, window time.Duration) (History, error) {
 	var h bpf.CoreHistory
-	var out History
 	if err := m.Lookup(domain, &h); err != nil {
 		if errors.Is(err, ebpf.ErrKeyNotExist) {
-			return out, nil
+			return History{}, nil
 		}
-		return out, fmt.Errorf("map histories: %w", err)
+		return History{}, fmt.Errorf("map histories: %w", err)
 	}
+	return sum(&h, now, window), nil
+}
+
+// sum adds up the seconds of a window. A slot holds the latest second that fell
+// on it, which may be long past.
+func sum(h *bpf.CoreHistory, now uint64, window time.Duration) History {
+	var out History
 	last := now / uint64(time.Second)
 	seconds := uint64(window / time.Second)
 	for _, s := range h.Seconds {
@@ -317,5 +348,5 @@ func ReadHistory(m *ebpf.Map, domain, now uint64, window time.Duration) (History
 			out.Reclaimed += s.Reclaimed
 		}
 	}
-	return out, nil
+	return out
 }

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * A victim being marked: the moment of a kill that every kernel shows.
+ */
+#ifndef OOMTRACE_MARK_H
+#define OOMTRACE_MARK_H
+
+#include "domain.h"
+
+const volatile bool mark_has_task = true; /* mark_victim(task) instead of mark_victim(pid) */
+
+/* Whether this mark belongs to the incident at hand. Without fentry: it does
+ * when a group is being killed and the task has not reclaimed since. */
+static __always_inline bool same_incident(struct incident *in)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	struct last_reclaim *last;
+
+	if (in->active || !in->marked)
+		return in->active;
+	if (!(in->flags & OOM_GROUP))
+		return false;
+	last = bpf_map_lookup_elem(&last_reclaims, &tid);
+	return !last || last->time < in->marked;
+}
+
+static __always_inline void begin_incident(struct incident *in, u64 now)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	struct last_reclaim *last = bpf_map_lookup_elem(&last_reclaims, &tid);
+
+	in->id = now;
+	in->marked = 0;
+	in->candidates = 0;
+	in->flags = 0;
+	in->domain = in->domain_memcg = in->totalpages = 0;
+	in->constraint = 0;
+	if (last) {
+		in->gfp = last->gfp;
+		in->order = last->order;
+		in->flags |= OOM_GFP;
+	}
+}
+
+/* Sends the mark; returns 1 when the candidates are still to be walked. */
+static __always_inline int marked(void *ctx, u64 argument)
+{
+	struct task_struct *current = (void *)bpf_get_current_task();
+	struct incident *in = current_incident();
+	struct task_struct *task = NULL;
+	struct victim victim = {};
+	u64 now = bpf_ktime_get_ns(), mm;
+	struct mem_cgroup *memcg;
+	struct rec_oom_mark *r;
+	u32 tgid, flags;
+	bool walk = false;
+
+	/* mark_victim also fires for tasks that were on their way out anyhow; a
+	 * kill was signalled just before. */
+	if (!in)
+		return 0;
+	if (mark_has_task) {
+		task = (void *)argument;
+		tgid = BPF_CORE_READ(task, tgid);
+		if (tgid != in->signalled_tgid)
+			return 0;
+		in->victim_mm = (u64)BPF_CORE_READ(task, mm);
+		fill_task(&in->victim, task);
+		fill_mm(&in->mm, task, BPF_CORE_READ(task, mm));
+	} else {
+		tgid = in->signalled_tgid;
+		if ((u32)argument != in->victim.tid && (u32)argument != tgid)
+			return 0;
+	}
+	in->signalled_tgid = 0;
+	memcg = task_memcg(task ?: current);
+	if (!same_incident(in)) {
+		begin_incident(in, now);
+		if (!search_domain(in, task_memcg(current)) && task)
+			search_domain(in, task_memcg(task)); /* a write to memory.max from outside */
+		walk = true;
+	}
+	flags = in->flags;
+	if (!in->marked)
+		flags |= OOM_FIRST;
+	if (in->active || walk)
+		flags |= OOM_MORE;
+	if (in_group(memcg, in->domain_memcg))
+		in->flags |= OOM_GROUP;
+	if (!in->marked && in->domain_memcg) {
+		__builtin_memset(&in->lru, 0, sizeof(in->lru));
+		gather_lru(in);
+	}
+	flags |= in->flags | (in->shared ? OOM_SHARED : 0);
+	in->marked = now;
+
+	victim.incident = in->id;
+	victim.domain = in->domain;
+	bpf_map_update_elem(&victims, &tgid, &victim, BPF_ANY);
+	mm = in->victim_mm;
+	if (mm)
+		bpf_map_update_elem(&victim_memory, &mm, &victim, BPF_ANY);
+	if (want_stacks)
+		r = reserve(FAMILY_OOM, sizeof(*r), REC_OOM_MARK, now);
+	else
+		r = reserve(FAMILY_OOM, __builtin_offsetof(struct rec_oom_mark, stack), REC_OOM_MARK, now);
+	if (!r)
+		return walk;
+	r->incident = in->id;
+	r->invoked = in->invoked;
+	r->selected = in->selected;
+	r->signalled = in->signalled;
+	fill_task(&r->trigger, current);
+	r->victim = in->victim;
+	r->mm = in->mm;
+	fill_counters(&r->memory, (void *)in->domain_memcg);
+	r->lru = in->lru;
+	r->domain = in->domain;
+	r->totalpages = in->totalpages;
+	r->points = in->points;
+	r->gfp = in->gfp;
+	r->order = in->order;
+	r->constraint = in->constraint;
+	r->flags = flags;
+	if (want_stacks) {
+		__builtin_memset(r->stack, 0, sizeof(r->stack));
+		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 0);
+	}
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+	return walk;
+}
+
+#endif

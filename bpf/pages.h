@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What a folio (before 5.16: a page) of the page cache is: whose, of which file,
+ * how large.
+ */
+#ifndef OOMTRACE_PAGES_H
+#define OOMTRACE_PAGES_H
+
+#include "compat.h"
+
+struct pages {
+	struct mem_cgroup *owner;
+	struct inode *inode;
+	u64 number;
+	u32 dev, generation;
+	u32 count;
+	bool shmem, frozen;
+};
+
+#define BIT_SET(flags, name) ((flags) >> bpf_core_enum_value(enum pageflags, name) & 1)
+
+/* Which cgroup a folio is charged to. 5.10: page->mem_cgroup. To 7.0 memcg_data
+ * is the cgroup, or with bit 1 set an object cgroup; from 7.1 always the latter.
+ * Bit 0 marks a slab's vector. */
+static __always_inline struct mem_cgroup *owner_of(unsigned long data)
+{
+	unsigned long p = data & ~7UL;
+
+	if (data & 1 || !p)
+		return NULL;
+	if (data & 2 || bpf_core_field_exists(((struct mem_cgroup_per_node___objcg *)0)->objcg)) {
+		if (bpf_rdonly_cast) {
+			struct obj_cgroup *o = bpf_rdonly_cast((void *)p, bpf_core_type_id_kernel(struct obj_cgroup));
+
+			return o->memcg;
+		}
+		return BPF_CORE_READ((struct obj_cgroup *)p, memcg);
+	}
+	return (void *)p;
+}
+
+#define BDEVFS_MAGIC 0x62646576
+
+/* To 6.0: the order of a compound page stands in its second page. */
+static __always_inline u8 second_page_order(void *page)
+{
+	struct page___old *second = page + bpf_core_type_size(struct page___old);
+
+	return BPF_CORE_READ(second, compound_order);
+}
+
+static __always_inline void look(struct pages *p, struct folio *folio)
+{
+	struct inode *inode = folio->mapping->host;
+	struct super_block *sb = inode->i_sb;
+	struct folio___mdflags *md = (void *)folio;
+	unsigned long flags = bpf_core_field_exists(md->flags.f) ? md->flags.f : folio->flags;
+
+	p->owner = owner_of(folio->memcg_data);
+	p->inode = inode;
+	p->number = inode->i_ino;
+	p->generation = inode->i_generation;
+	p->dev = sb->s_magic == BDEVFS_MAGIC ? inode->i_rdev : sb->s_dev;
+	p->count = 1;
+	if (BIT_SET(flags, PG_head)) {
+		struct folio___order *old = (void *)folio;
+
+		if (bpf_core_field_exists(old->_folio_order))
+			p->count <<= old->_folio_order & 31;
+		else if (bpf_core_field_exists(folio->_flags_1))
+			p->count <<= folio->_flags_1 & 31;
+		else
+			p->count <<= second_page_order(folio) & 31;
+	}
+	p->shmem = BIT_SET(flags, PG_swapbacked);
+	p->frozen = !folio->_refcount.counter;
+}
+
+static __always_inline void look_page(struct pages *p, struct page___old *page)
+{
+	struct inode *inode = BPF_CORE_READ(page, mapping, host);
+	unsigned long flags = BPF_CORE_READ(page, flags);
+
+	if (bpf_core_field_exists(page->mem_cgroup))
+		p->owner = BPF_CORE_READ(page, mem_cgroup);
+	else
+		p->owner = owner_of(BPF_CORE_READ((struct page___data *)page, memcg_data));
+	p->inode = inode;
+	p->number = BPF_CORE_READ(inode, i_ino);
+	p->generation = BPF_CORE_READ(inode, i_generation);
+	p->dev = BPF_CORE_READ(inode, i_sb, s_magic) == BDEVFS_MAGIC ? BPF_CORE_READ(inode, i_rdev) :
+								       BPF_CORE_READ(inode, i_sb, s_dev);
+	p->count = 1;
+	if (BIT_SET(flags, PG_head))
+		p->count <<= second_page_order(page) & 31;
+	p->shmem = BIT_SET(flags, PG_swapbacked);
+	p->frozen = !BPF_CORE_READ(page, _refcount.counter);
+}
+
+#endif
