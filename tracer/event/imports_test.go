@@ -7,7 +7,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -278,7 +277,6 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%s has %d lines, more than %d: give a part of it a file of its own", name, lines, most)
 		}
 	}
-}
 }
 
 // The top level stays as small as it is. What .gitignore names may lie there too.
