@@ -38,7 +38,8 @@ lines:
 }
 
 // excerpt is what a person needs of a log: the first complaint with the report
-// that follows it, or else the end.
+// that follows it and the two lines before, where a WARNING says what it is
+// about, or else the end.
 func excerpt(log string, bad []string) string {
 	const lines = 60
 	all := strings.SplitAfter(log, "\n")
@@ -46,7 +47,7 @@ func excerpt(log string, bad []string) string {
 	if len(bad) > 0 {
 		for i, line := range all {
 			if strings.TrimSuffix(line, "\n") == bad[0] {
-				start = i
+				start = max(0, i-2)
 				break
 			}
 		}

@@ -47,8 +47,8 @@ func TestComplaintsIn(t *testing.T) {
 func TestExcerpt(t *testing.T) {
 	log := strings.Repeat("before\n", 100) + "BUG: x\n" + strings.Repeat("after\n", 100)
 	bad := excerpt(log, complaintsIn(log))
-	if !strings.HasPrefix(bad, "BUG: x\nafter\n") || strings.Contains(bad, "before") {
-		t.Errorf("an excerpt starts at the complaint, not at %.20q", bad)
+	if !strings.HasPrefix(bad, "before\nbefore\nBUG: x\nafter\n") {
+		t.Errorf("an excerpt starts two lines before the complaint, not at %.30q", bad)
 	}
 	if tail := excerpt("a\nb\n", nil); tail != "a\nb\n" {
 		t.Errorf("a short log is cut to %q", tail)
