@@ -104,13 +104,14 @@ type CoreHistorySecond struct {
 type CoreOomFlags uint32
 
 const (
-	CoreOomFlagsOOM_FIRST   CoreOomFlags = 1
-	CoreOomFlagsOOM_CONTROL CoreOomFlags = 2
-	CoreOomFlagsOOM_GROUP   CoreOomFlags = 4
-	CoreOomFlagsOOM_LOCKED  CoreOomFlags = 8
-	CoreOomFlagsOOM_MORE    CoreOomFlags = 16
-	CoreOomFlagsOOM_GFP     CoreOomFlags = 32
-	CoreOomFlagsOOM_SHARED  CoreOomFlags = 64
+	CoreOomFlagsOOM_FIRST       CoreOomFlags = 1
+	CoreOomFlagsOOM_CONTROL     CoreOomFlags = 2
+	CoreOomFlagsOOM_GROUP       CoreOomFlags = 4
+	CoreOomFlagsOOM_LOCKED      CoreOomFlags = 8
+	CoreOomFlagsOOM_MORE        CoreOomFlags = 16
+	CoreOomFlagsOOM_GFP         CoreOomFlags = 32
+	CoreOomFlagsOOM_SHARED      CoreOomFlags = 64
+	CoreOomFlagsOOM_SAME_MEMORY CoreOomFlags = 128
 )
 
 type CoreRecCgroup struct {

@@ -98,8 +98,8 @@ static __always_inline int marked(void *ctx, u64 argument)
 	victim.domain = in->domain;
 	bpf_map_update_elem(&victims, &tgid, &victim, BPF_ANY);
 	mm = in->victim_mm;
-	if (mm)
-		bpf_map_update_elem(&victim_memory, &mm, &victim, BPF_ANY);
+	if (mm && bpf_map_update_elem(&victim_memory, &mm, &victim, BPF_NOEXIST))
+		flags |= OOM_SAME_MEMORY;
 	if (want_stacks)
 		r = reserve(FAMILY_OOM, sizeof(*r), REC_OOM_MARK, now);
 	else

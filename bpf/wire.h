@@ -50,6 +50,7 @@ enum oom_flags {
 	OOM_MORE = 16,       /* REC_OOM_DONE follows for certain */
 	OOM_GFP = 32,        /* gfp and order are known */
 	OOM_SHARED = 64,     /* others use the victim's memory: they are killed next */
+	OOM_SAME_MEMORY = 128, /* another victim's memory: its end is told once */
 };
 
 /* why a candidate may not be killed */

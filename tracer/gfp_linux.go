@@ -35,6 +35,7 @@ var gfpComposites = []struct {
 	{"GFP_KERNEL", []string{"DIRECT_RECLAIM", "KSWAPD_RECLAIM", "IO", "FS"}},
 	{"GFP_NOFS", []string{"DIRECT_RECLAIM", "KSWAPD_RECLAIM", "IO"}},
 	{"GFP_NOIO", []string{"DIRECT_RECLAIM", "KSWAPD_RECLAIM"}},
+	{"GFP_ATOMIC", []string{"KSWAPD_RECLAIM", "HIGH"}},
 	{"GFP_NOWAIT", []string{"KSWAPD_RECLAIM"}},
 }
 
@@ -133,6 +134,9 @@ func (g *gfp) String(flags uint32) string {
 		composite = composite || whole
 		names = append(names, n.name)
 		rest &^= n.mask
+	}
+	if rest != 0 {
+		names = append(names, fmt.Sprintf("%#x", rest))
 	}
 	return number + "(" + strings.Join(names, "|") + ")"
 }

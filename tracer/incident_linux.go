@@ -97,7 +97,7 @@ func (t *Tracer) marked(r *decode.Mark) {
 	}
 	in.kill(t, &r.Victim, reason)
 	in.waiting[r.Victim.Tgid] = process(&r.Victim)
-	if r.Mm.Known != 0 && t.sees(FamilyOOM, "memory freed") {
+	if r.Mm.Known != 0 && flags&bpf.CoreOomFlagsOOM_SAME_MEMORY == 0 && t.sees(FamilyOOM, "memory freed") {
 		in.holding++
 	}
 }

@@ -44,6 +44,9 @@ func (t *Tracer) tellCache() error {
 		t.opts.Warn(err.Error())
 	}
 	t.intervals.cache = now
+	if err := t.catchUp(); err != nil { // with the paths of files that were just counted
+		return err
+	}
 	t.lateRefaults(traffic, now)
 	if now > t.forgotten+uint64(time.Minute) {
 		t.forgotten = now

@@ -125,7 +125,10 @@ func (n *names) file(dev, generation uint32, inode uint64) event.File {
 // taken, and of those the shortest. A path that no mount shows is given below
 // the file system's root, marked so by a leading "…".
 func (n *names) mounted(dev uint32, path string) string {
-	if _, ok := n.mounts[dev]; !ok && time.Since(n.mountsRead) > time.Second {
+	// Devices of overlays and the like are used again for other mounts, so what
+	// was read is believed for a while only.
+	age := time.Since(n.mountsRead)
+	if _, ok := n.mounts[dev]; !ok && age > time.Second || age > 10*time.Second {
 		n.readMounts()
 	}
 	best := ""
@@ -161,7 +164,9 @@ func (n *names) readMounts() {
 		return
 	}
 	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 1<<20) // an overlay of many layers has a long line
+	for s.Scan() {
 		field := strings.Fields(s.Text())
 		if len(field) < 5 {
 			continue

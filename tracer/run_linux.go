@@ -114,7 +114,7 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 			}
 		}
 	}
-	return t.finish(&rec)
+	return t.finish()
 }
 
 const (
@@ -170,24 +170,32 @@ func (t *Tracer) drain(ctx context.Context, rec *ringbuf.Record) error {
 	return nil
 }
 
+// catchUp reads all that is in the ring buffer now, without waiting.
+func (t *Tracer) catchUp() error {
+	var rec ringbuf.Record
+	t.reader.SetDeadline(time.Now().Add(-time.Second))
+	for {
+		err := t.reader.ReadInto(&rec)
+		switch {
+		case errors.Is(err, ringbuf.ErrFlushed):
+		case err != nil:
+			return nil
+		default:
+			if err := t.handle(rec.RawSample); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 // finish detaches and delivers the rest.
-func (t *Tracer) finish(rec *ringbuf.Record) error {
+func (t *Tracer) finish() error {
 	if err := t.tellLosses(); err != nil { // while the programs can still be asked
 		return err
 	}
 	t.session.Detach()
-	t.reader.SetDeadline(time.Now().Add(-time.Second))
-	for {
-		err := t.reader.ReadInto(rec)
-		if errors.Is(err, ringbuf.ErrFlushed) {
-			continue
-		}
-		if err != nil {
-			break
-		}
-		if err := t.handle(rec.RawSample); err != nil {
-			return err
-		}
+	if err := t.catchUp(); err != nil {
+		return err
 	}
 	if _, err := t.settleIncidents(t.clock.now(), true); err != nil {
 		return err

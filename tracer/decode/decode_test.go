@@ -72,23 +72,23 @@ type sample struct {
 
 func samples(t testing.TB) []sample {
 	itself := func(r Record) any { return r }
-	make := func(name string, kind bpf.CoreRecType, v any, got func(Record) any) sample {
+	of := func(name string, kind bpf.CoreRecType, v any, got func(Record) any) sample {
 		p := reflect.New(reflect.TypeOf(v))
 		p.Elem().Set(reflect.ValueOf(v))
 		return sample{name, kind, wire(t, v), 0, p.Interface(), got}
 	}
 	all := []sample{
-		make("reclaim", bpf.CoreRecTypeREC_RECLAIM, filled[bpf.CoreRecReclaim](bpf.CoreRecTypeREC_RECLAIM), func(r Record) any { return r.(*Reclaim).CoreRecReclaim }),
-		make("kswapd", bpf.CoreRecTypeREC_KSWAPD, filled[bpf.CoreRecReclaim](bpf.CoreRecTypeREC_KSWAPD), func(r Record) any { return r.(*Reclaim).CoreRecReclaim }),
-		make("mark", bpf.CoreRecTypeREC_OOM_MARK, filled[bpf.CoreRecOomMark](bpf.CoreRecTypeREC_OOM_MARK), func(r Record) any { return r.(*Mark).CoreRecOomMark }),
-		make("throttle", bpf.CoreRecTypeREC_THROTTLE, filled[bpf.CoreRecThrottle](bpf.CoreRecTypeREC_THROTTLE), itself),
-		make("pressure", bpf.CoreRecTypeREC_PRESSURE, filled[bpf.CoreRecPressure](bpf.CoreRecTypeREC_PRESSURE), itself),
-		make("candidate", bpf.CoreRecTypeREC_OOM_CANDIDATE, filled[bpf.CoreRecOomCandidate](bpf.CoreRecTypeREC_OOM_CANDIDATE), itself),
-		make("killed", bpf.CoreRecTypeREC_OOM_KILLED, filled[bpf.CoreRecOomKilled](bpf.CoreRecTypeREC_OOM_KILLED), itself),
-		make("done", bpf.CoreRecTypeREC_OOM_DONE, filled[bpf.CoreRecOomDone](bpf.CoreRecTypeREC_OOM_DONE), itself),
-		make("exit", bpf.CoreRecTypeREC_OOM_EXIT, filled[bpf.CoreRecOomExit](bpf.CoreRecTypeREC_OOM_EXIT), itself),
-		make("cgroup", bpf.CoreRecTypeREC_CGROUP, filled[bpf.CoreRecCgroup](bpf.CoreRecTypeREC_CGROUP), func(r Record) any { return r.(*Cgroup).CoreRecCgroup }),
-		make("file", bpf.CoreRecTypeREC_FILE, filled[bpf.CoreRecFile](bpf.CoreRecTypeREC_FILE), func(r Record) any { return r.(*File).CoreRecFile }),
+		of("reclaim", bpf.CoreRecTypeREC_RECLAIM, filled[bpf.CoreRecReclaim](bpf.CoreRecTypeREC_RECLAIM), func(r Record) any { return r.(*Reclaim).CoreRecReclaim }),
+		of("kswapd", bpf.CoreRecTypeREC_KSWAPD, filled[bpf.CoreRecReclaim](bpf.CoreRecTypeREC_KSWAPD), func(r Record) any { return r.(*Reclaim).CoreRecReclaim }),
+		of("mark", bpf.CoreRecTypeREC_OOM_MARK, filled[bpf.CoreRecOomMark](bpf.CoreRecTypeREC_OOM_MARK), func(r Record) any { return r.(*Mark).CoreRecOomMark }),
+		of("throttle", bpf.CoreRecTypeREC_THROTTLE, filled[bpf.CoreRecThrottle](bpf.CoreRecTypeREC_THROTTLE), itself),
+		of("pressure", bpf.CoreRecTypeREC_PRESSURE, filled[bpf.CoreRecPressure](bpf.CoreRecTypeREC_PRESSURE), itself),
+		of("candidate", bpf.CoreRecTypeREC_OOM_CANDIDATE, filled[bpf.CoreRecOomCandidate](bpf.CoreRecTypeREC_OOM_CANDIDATE), itself),
+		of("killed", bpf.CoreRecTypeREC_OOM_KILLED, filled[bpf.CoreRecOomKilled](bpf.CoreRecTypeREC_OOM_KILLED), itself),
+		of("done", bpf.CoreRecTypeREC_OOM_DONE, filled[bpf.CoreRecOomDone](bpf.CoreRecTypeREC_OOM_DONE), itself),
+		of("exit", bpf.CoreRecTypeREC_OOM_EXIT, filled[bpf.CoreRecOomExit](bpf.CoreRecTypeREC_OOM_EXIT), itself),
+		of("cgroup", bpf.CoreRecTypeREC_CGROUP, filled[bpf.CoreRecCgroup](bpf.CoreRecTypeREC_CGROUP), func(r Record) any { return r.(*Cgroup).CoreRecCgroup }),
+		of("file", bpf.CoreRecTypeREC_FILE, filled[bpf.CoreRecFile](bpf.CoreRecTypeREC_FILE), func(r Record) any { return r.(*File).CoreRecFile }),
 	}
 	for i := range 3 {
 		all[i].optional = 8 * len(bpf.CoreRecReclaim{}.Stack)

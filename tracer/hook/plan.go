@@ -35,8 +35,10 @@ type Way struct {
 	Kind     string
 	Object   string
 	Programs []Program
-	// Shape further tells which kernels the way is for; nil is all of them.
+	// Shape further tells which kernels the way is for; nil is all of them. Lacks
+	// says what the others have not.
 	Shape func(Prober) bool
+	Lacks string
 }
 
 // Purpose is something to be seen, with the ways to see it.
@@ -62,8 +64,8 @@ func tp(object string, pairs ...string) Way {
 	return w
 }
 
-func (w Way) when(shape func(Prober) bool) Way {
-	w.Shape = shape
+func (w Way) when(shape func(Prober) bool, lacks string) Way {
+	w.Shape, w.Lacks = shape, lacks
 	return w
 }
 
@@ -94,7 +96,7 @@ func Table() []Purpose {
 		}},
 
 		{Family: "oom", Name: "victim", Ways: []Way{
-			tp("oom", "mark_victim_iter", "mark_victim", "signal_generate", "signal_generate").when(hasIter),
+			tp("oom", "mark_victim_iter", "mark_victim", "signal_generate", "signal_generate").when(hasIter, "no task iterator (6.7)"),
 			tp("oom", "mark_victim_walk", "mark_victim", "signal_generate", "signal_generate"),
 		}},
 		{Family: "oom", Name: "decision",
@@ -125,7 +127,7 @@ func Table() []Purpose {
 			Without: "which cgroup is being shrunk, from the kernel itself; it is inferred from the counters of the task's ancestors, and unknown for memory.reclaim",
 			Ways: []Way{
 				function(Fentry, "reclaim", Program{"fentry_try_to_free_mem_cgroup_pages", "try_to_free_mem_cgroup_pages", false}),
-				{Kind: Tracepoint, Shape: BeginHasMemcg},
+				{Kind: Tracepoint, Shape: BeginHasMemcg, Lacks: "mm_vmscan_memcg_reclaim_begin does not name the cgroup (7.1)"},
 				function(Kprobe, "reclaim", Program{"kprobe_try_to_free_mem_cgroup_pages", "try_to_free_mem_cgroup_pages", false}),
 			}},
 		{Family: "reclaim", Name: "direct", For: []string{"oom"}, Ways: []Way{
@@ -150,12 +152,12 @@ func Table() []Purpose {
 		}},
 
 		{Family: "cache", Name: "delete", For: []string{"reclaim", "kswapd"}, Without: "what reclaim evicts", Ways: []Way{
-			tp("cache", "delete", "mm_filemap_delete_from_page_cache").when(hasFolio),
-			tp("cache", "delete_page", "mm_filemap_delete_from_page_cache").when(hasPage),
+			tp("cache", "delete", "mm_filemap_delete_from_page_cache").when(hasFolio, "no folios in it (5.16)"),
+			tp("cache", "delete_page", "mm_filemap_delete_from_page_cache").when(hasPage, "no pages in it (to 5.15)"),
 		}},
 		{Family: "cache", Name: "add", Ways: []Way{
-			tp("cache", "add", "mm_filemap_add_to_page_cache").when(hasFolio),
-			tp("cache", "add_page", "mm_filemap_add_to_page_cache").when(hasPage),
+			tp("cache", "add", "mm_filemap_add_to_page_cache").when(hasFolio, "no folios in it (5.16)"),
+			tp("cache", "add_page", "mm_filemap_add_to_page_cache").when(hasPage, "no pages in it (to 5.15)"),
 		}},
 		{Family: "cache", Name: "refault", Ways: []Way{
 			function(Fentry, "cache", Program{"fentry_workingset_refault", "workingset_refault", false}),
@@ -256,7 +258,7 @@ func closed(p Prober, r Request, purpose Purpose, w *Way) string {
 		return fmt.Sprintf("%s: left out by the tier %q that was asked for", w.Kind, r.Tier)
 	}
 	if w.Shape != nil && !w.Shape(p) {
-		return fmt.Sprintf("%s: not on this kernel", w.name())
+		return fmt.Sprintf("%s: %s", w.name(), w.Lacks)
 	}
 	for _, prog := range w.Programs {
 		switch {
