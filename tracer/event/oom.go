@@ -120,15 +120,18 @@ type OOMKill struct {
 	Candidates []Candidate `json:"candidates,omitempty"`
 	// CandidatesMissing counts processes that were weighed but could not be
 	// delivered.
+	CandidatesMissing uint64 `json:"candidates_missing,omitempty"`
 	// CandidatesTruncated: there were more processes than one walk takes in.
 	CandidatesTruncated bool           `json:"candidates_truncated,omitempty"`
-	CandidatesMissing   uint64         `json:"candidates_missing,omitempty"`
 	Killed              []Killed       `json:"killed"`
 	Group               bool           `json:"group"`
 	Timeline            Timeline       `json:"timeline"`
 	ReclaimBefore       *ReclaimBefore `json:"reclaim_before,omitempty"`
 	Verdict             *Verdict       `json:"verdict,omitempty"`
 	Source              string         `json:"source"`
+	// UptimeNS is when it was since boot, where a kernel log says that; Time is
+	// zero where the log says no more.
+	UptimeNS *int64 `json:"uptime_ns,omitempty"`
 }
 
 // OOMEnd follows an OOMKill when its victims are gone and memory is back, or

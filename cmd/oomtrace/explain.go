@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/oomtrace/oomtrace/output/json"
+	"github.com/oomtrace/oomtrace/output/text"
+	"github.com/oomtrace/oomtrace/tracer/container"
+	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/oom"
+	"github.com/oomtrace/oomtrace/tracer/oom/kernlog"
+)
+
+const explainHelp = `Reads a kernel log and tells of every OOM kill in it: who was killed, whose limit was reached, what
+the memory was. Takes dmesg, journalctl -k (also -o json), syslog files, /dev/kmsg, serial consoles,
+and text that quotes them. Needs neither root nor Linux.
+
+usage: oomtrace explain [flags] [FILE|-]        journalctl -k | oomtrace explain
+
+exit status: 0 when there was an OOM report; 1 when not; 2 usage.
+`
+
+// explainFlags are the flags of explain.
+type explainFlags struct {
+	output    string
+	pageBytes int
+	noColor   bool
+}
+
+func (f *explainFlags) add(fs *pflag.FlagSet) {
+	fs.StringVarP(&f.output, "output", "o", outputText, "`FORMAT` of stdout: text, or json with one object a line")
+	fs.IntVar(&f.pageBytes, "page-bytes", 0, "`SIZE` of a page on the machine of the log, where the log does not tell")
+	fs.BoolVar(&f.noColor, "no-color", false, "no colours on a terminal either; NO_COLOR in the environment does the same")
+	fs.BoolP("help", "h", false, "show this")
+}
+
+func (f *explainFlags) check(fs *pflag.FlagSet) error {
+	if err := oneOf("-o, --output", f.output, outputText, outputJSON); err != nil {
+		return err
+	}
+	n := f.pageBytes
+	if fs.Changed("page-bytes") && (n < 4096 || n > 1<<18 || n&(n-1) != 0) {
+		return usagef("--page-bytes: %d is no size of a page", n).hinted("getconf PAGESIZE prints it on the machine; most have 4096")
+	}
+	if fs.NArg() > 1 {
+		return usagef("unexpected argument %q", fs.Arg(1)).hinted("explain reads one file; for more: cat FILE... | oomtrace explain -")
+	}
+	return nil
+}
+
+// explain tells of the OOM kills in a kernel log.
+func explain(ctx context.Context, e *env, args []string) error {
+	var f explainFlags
+	fs := pflag.NewFlagSet("oomtrace explain", pflag.ContinueOnError)
+	f.add(fs)
+	switch wantsHelp, err := parse(fs, args); {
+	case err != nil:
+		return err
+	case wantsHelp:
+		return e.showHelp(explainHelp, fs)
+	}
+	if err := f.check(fs); err != nil {
+		return err
+	}
+	in, name, err := e.logInput(fs)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+
+	write := e.explainer(&f)
+	o := kernlog.Options{
+		PageBytes: f.pageBytes, Now: time.Now(), Location: time.Local,
+		Container: container.FromPath, Badness: badness,
+	}
+	found := false
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for kill, err := range kernlog.Read(&untilDone{ctx: reading, r: in}, o) {
+		if err != nil {
+			return fmt.Errorf("read %s: %w", name, cause(err))
+		}
+		found = true
+		if err := write(kill); errors.Is(err, syscall.EPIPE) {
+			return errReaderGone
+		} else if err != nil {
+			return writeError(err)
+		}
+	}
+	if ctx.Err() == nil && !found {
+		return fmt.Errorf("%s holds no OOM report of a kernel", name)
+	}
+	return nil
+}
+
+// untilDone is a Reader that ends when it is told to, also while r waits for
+// more: what has been read until then is still told.
+type untilDone struct {
+	ctx  context.Context
+	r    io.Reader
+	read chan chunk
+	rest []byte
+	err  error
+}
+
+type chunk struct {
+	text []byte
+	err  error
+}
+
+func (u *untilDone) Read(p []byte) (int, error) {
+	if u.read == nil {
+		u.read = make(chan chunk)
+		go u.pump()
+	}
+	for len(u.rest) == 0 {
+		if u.err != nil {
+			return 0, u.err
+		}
+		select {
+		case c := <-u.read:
+			u.rest, u.err = c.text, c.err
+		case <-u.ctx.Done():
+			u.err = io.EOF
+		}
+	}
+	n := copy(p, u.rest)
+	u.rest = u.rest[n:]
+	return n, nil
+}
+
+// pump reads ahead by one buffer.
+func (u *untilDone) pump() {
+	var bufs [2][128 << 10]byte
+	for i := 0; ; i ^= 1 {
+		n, err := u.r.Read(bufs[i][:])
+		select {
+		case u.read <- chunk{bufs[i][:n], err}:
+		case <-u.ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// logInput opens what is to be read, and names it.
+func (e *env) logInput(fs *pflag.FlagSet) (io.ReadCloser, string, error) {
+	switch name := fs.Arg(0); {
+	case fs.NArg() == 0:
+		if f, ok := e.stdin.(*os.File); ok && isTerminal(f) {
+			return nil, "", usagef("explain needs a kernel log").hinted("for example: journalctl -k | oomtrace explain, or oomtrace explain /var/log/kern.log")
+		}
+		fallthrough
+	case name == "-":
+		return io.NopCloser(e.stdin), "stdin", nil
+	case name == "":
+		return nil, "", usagef("the name of the file is empty")
+	default:
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, "", fmt.Errorf("open %s: %w", name, cause(err))
+		}
+		return file, name, nil
+	}
+}
+
+func isTerminal(f *os.File) bool {
+	_, terminal := terminalWidth(f)
+	return terminal
+}
+
+func badness(w kernlog.Weight) int64 {
+	f := oom.Figures{Anon: w.Pages, PageTableBytes: w.PageTableBytes, PageBytes: w.PageBytes, ScoreAdj: w.ScoreAdj}
+	return oom.Badness(f, w.TotalPages)
+}
+
+// explainer gives the function that writes an event to stdout.
+func (e *env) explainer(f *explainFlags) func(*event.OOMKill) error {
+	if f.output == outputJSON {
+		w := json.New(e.stdout)
+		return func(k *event.OOMKill) error { return w.Write(k) }
+	}
+	columns, terminal := terminalWidth(e.stdout)
+	var block bytes.Buffer
+	w := text.New(&block, text.Options{
+		Width: columns, PageBytes: f.pageBytes, Location: time.Local,
+		Color: terminal && !f.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb",
+	})
+	return func(k *event.OOMKill) error {
+		block.Reset()
+		if err := w.Write(k); err != nil {
+			return err
+		}
+		out := block.String()
+		if k.Time.IsZero() {
+			out = undated(out, k.UptimeNS)
+		}
+		if len(k.Killed) == 0 {
+			out = strings.Replace(out, "OOM KILL", "OOM     ", 1)
+			if k.Victim.PID == 0 {
+				out = strings.Replace(out, "?", "no victim in the log", 1)
+			}
+		}
+		_, err := io.WriteString(e.stdout, out)
+		return err
+	}
+}
+
+// undated puts the uptime where the text output has the time of an event, the
+// first in its block.
+func undated(block string, uptime *int64) string {
+	zero := time.Time{}.In(time.Local)
+	at, day := strings.Repeat(" ", 12), "time not known"
+	if uptime != nil {
+		// As in the log, so that it can be found there.
+		at, day = fmt.Sprintf("%-12.3f", time.Duration(*uptime).Seconds()), "seconds since boot"
+	}
+	block = strings.Replace(block, zero.Format("Monday 2006-01-02, MST"), day, 1)
+	return strings.Replace(block, zero.Format("15:04:05.000"), at, 1)
+}
