@@ -26,14 +26,17 @@ func TestEpisodes(t *testing.T) {
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyReclaim}, Stacks: true})
 		file := filepath.Join(dir, "file")
 		g.run("write="+file+",48", "threads=4", "read="+file+",4096,random,12")
-		runs := func(program string) uint64 {
+		// From 7.0 the kernel passes a program over on a CPU where it was preempted
+		// in the middle; it counts that, and the tracer tells it as lost.
+		runs := func(program string) (all, skipped uint64) {
 			info, err := x.tracer.session.Programs[program].Stats()
 			if err != nil {
 				t.Fatal(err)
 			}
-			return uint64(info.RunCount)
+			return uint64(info.RunCount) + info.RecursionMisses, info.RecursionMisses
 		}
-		begins, ends := runs("memcg_begin"), runs("memcg_end")
+		begins, unbegun := runs("memcg_begin")
+		ends, unended := runs("memcg_end")
 		events := x.stop()
 		var told uint64
 		for _, r := range of[*event.Reclaim](events) {
@@ -54,8 +57,8 @@ func TestEpisodes(t *testing.T) {
 				t.Fatalf("stack %q", r.Stack)
 			}
 		}
-		if begins == 0 || begins != ends || told != ends {
-			t.Errorf("%d begins, %d ends, %d told", begins, ends, told)
+		if begins == 0 || begins != ends || told > ends || told+unbegun+unended < ends {
+			t.Errorf("%d begins, %d ends, %d told, passed over %d and %d", begins, ends, told, unbegun, unended)
 		}
 	})
 }
