@@ -2,9 +2,11 @@ package tracer
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/oomtrace/oomtrace/tracer/cgroup"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/tally"
 )
@@ -38,12 +40,12 @@ func (t *Tracer) tellIntervals() error {
 
 func (t *Tracer) tellCache() error {
 	now := t.clock.now()
-	began := t.intervals.cache
+	began := t.lastCache
 	traffic, err := t.cache.Read()
 	if err != nil {
 		t.opts.Warn(err.Error())
 	}
-	t.intervals.cache = now
+	t.lastCache = now
 	if err := t.catchUp(); err != nil { // with the paths of files that were just counted
 		return err
 	}
@@ -51,6 +53,7 @@ func (t *Tracer) tellCache() error {
 	if now > t.forgotten+uint64(time.Minute) {
 		t.forgotten = now
 		t.cache.Forget(t.longGone)
+		maps.DeleteFunc(t.stats, func(id uint64, _ cgroup.Stat) bool { return t.longGone(id) })
 	}
 	for _, owner := range sortedKeys(traffic) {
 		if owner != 0 && !t.selected(owner) || owner == 0 && len(t.opts.Cgroups) > 0 {
@@ -221,7 +224,6 @@ func (t *Tracer) tellMemory() error {
 			return err
 		}
 	}
-	t.intervals.memory = now
 	return nil
 }
 

@@ -89,10 +89,9 @@ func TestFilter(t *testing.T) {
 		below := in.child("below").limit(24 * mib)
 		later.make()
 		later.limit(24 * mib)
-		for i, g := range []*group{below, out, later} {
+		for _, g := range []*group{below, out, later} {
 			g.run("write=" + filepath.Join(dir, g.path[len(top.path)+1:len(top.path)+3]) + ",40")
 			g.runKilled("hog")
-			_ = i
 		}
 		events := x.stop()
 		inside := func(path string) bool { return strings.HasPrefix(path, in.path) || strings.HasPrefix(path, later.path) }

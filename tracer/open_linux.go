@@ -52,7 +52,7 @@ type Tracer struct {
 	sink       Sink
 	running    sync.Mutex // held by Run
 	began      time.Time
-	intervals  struct{ cache, memory uint64 } // CLOCK_MONOTONIC of the last
+	lastCache  uint64 // CLOCK_MONOTONIC of the last cache events
 }
 
 func (o *Options) fill() {

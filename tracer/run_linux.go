@@ -78,7 +78,7 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	defer stop()
 
 	t.drained = t.clock.now()
-	t.intervals.cache, t.intervals.memory = t.drained, t.drained
+	t.lastCache = t.drained
 	keep := time.Now().Add(houseKeeping)
 	interval := time.Now().Add(t.opts.Interval)
 	var rec ringbuf.Record
