@@ -10,8 +10,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/oomtrace/oomtrace/output/json"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 )
 
 // A frame of a capture is closed when it has grown so large or so old.
@@ -31,7 +31,7 @@ type capture struct {
 	file  *os.File
 	temp  string // its name until the header is written; "" for devices and pipes
 	enc   *zstd.Encoder
-	json  *json.Writer
+	json  *jsonl.Writer
 	lines bytes.Buffer // of the open frame
 	frame []byte
 	age   *time.Timer
@@ -69,7 +69,7 @@ func newCapture(name string, failed func(error)) (*capture, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.json = json.New(&c.lines)
+	c.json = jsonl.New(&c.lines)
 	c.age = time.AfterFunc(time.Hour, c.old)
 	c.age.Stop()
 	return c, nil

@@ -12,8 +12,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/oomtrace/oomtrace/output/json"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 )
 
 func unpack(t *testing.T, name string) []byte {
@@ -153,7 +153,7 @@ func TestCaptureFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := 0
-		for _, err := range json.Read(bytes.NewReader(unpack(t, name))) {
+		for _, err := range jsonl.Read(bytes.NewReader(unpack(t, name))) {
 			if err != nil {
 				t.Error(err)
 			}

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/oomtrace/oomtrace/output/json"
 	"github.com/oomtrace/oomtrace/tracer/cgroup"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 )
 
 func needRoot(t *testing.T) {
@@ -64,7 +64,7 @@ func TestDemo(t *testing.T) {
 func checkDemo(t *testing.T, stream *bytes.Buffer) {
 	t.Helper()
 	var events []event.Event
-	for e, err := range json.Read(stream) {
+	for e, err := range jsonl.Read(stream) {
 		if err != nil {
 			t.Fatal(err)
 		}

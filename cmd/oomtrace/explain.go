@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/oomtrace/oomtrace/output/json"
 	"github.com/oomtrace/oomtrace/output/text"
 	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 	"github.com/oomtrace/oomtrace/tracer/oom"
 	"github.com/oomtrace/oomtrace/tracer/oom/kernlog"
 )
@@ -189,7 +189,7 @@ func badness(w kernlog.Weight) int64 {
 // explainer gives the function that writes an event to stdout.
 func (e *env) explainer(f *explainFlags) func(*event.OOMKill) error {
 	if f.output == outputJSON {
-		w := json.New(e.stdout)
+		w := jsonl.New(e.stdout)
 		return func(k *event.OOMKill) error { return w.Write(k) }
 	}
 	columns, terminal := terminalWidth(e.stdout)

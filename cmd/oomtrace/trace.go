@@ -7,10 +7,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/oomtrace/oomtrace/output/json"
 	"github.com/oomtrace/oomtrace/output/text"
 	"github.com/oomtrace/oomtrace/tracer"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 )
 
 // view says where the events of a trace go and when it is over.
@@ -185,7 +185,7 @@ const thinAfter = 8
 // outlet gives the one on stdout.
 func (e *env) outlet(v view) *outlet {
 	if v.output == outputJSON {
-		return &outlet{write: json.New(e.stdout).Write, hide: v.hide}
+		return &outlet{write: jsonl.New(e.stdout).Write, hide: v.hide}
 	}
 	columns, terminal := terminalWidth(e.stdout)
 	color := terminal && !v.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"

@@ -1,7 +1,7 @@
-// Package json writes the event stream as JSON lines and reads it back: one
-// event a line, in the words of docs/events.md. A capture is made of the same
-// lines.
-package json
+// Package jsonl writes the event stream as JSON lines and reads it back: one
+// event a line, in the words of docs/events.md. They are what `-o json` prints
+// and what a capture is made of, so they belong to the model, not to an output.
+package jsonl
 
 import (
 	"bytes"
