@@ -63,16 +63,30 @@ static __always_inline void judge_domain(struct episode *e, struct mem_cgroup *m
  * every 50 ms for one cgroup. */
 static __always_inline void send_pressure(u64 domain, u64 now)
 {
+	struct mem_cgroup *m = task_memcg((void *)bpf_get_current_task());
 	struct seen *seen = bpf_map_lookup_elem(&seen_events, &domain);
+	u64 ooms = 0, killer_off = 0;
 	struct rec_pressure *r;
+	int i;
 
 	if (!seen || now - seen->pressed < 50000000)
 		return;
 	seen->pressed = now;
+	for (i = 0; i < DEPTH && m; i++) {
+		u64 id = memcg_id(m);
+
+		if (id == domain)
+			ooms = memory_event(m, EVENT_OOM);
+		if (!killer_off && bpf_core_field_exists(m->oom_kill_disable) && BPF_CORE_READ(m, oom_kill_disable))
+			killer_off = id;
+		m = memcg_parent(m);
+	}
 	r = reserve(FAMILY_RECLAIM, sizeof(*r), REC_PRESSURE, now);
 	if (!r)
 		return;
 	r->domain = domain;
+	r->ooms = ooms;
+	r->killer_off = killer_off;
 	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }
 

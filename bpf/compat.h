@@ -167,6 +167,16 @@ static __always_inline struct mm_struct *process_mm(struct task_struct *task)
 	return mm;
 }
 
+/* 0: running. Called __state since 5.14 (2f064a59a11f). */
+static __always_inline u32 task_state(struct task_struct *task)
+{
+	struct task_struct___state *old = (void *)task;
+
+	if (bpf_core_field_exists(task->__state))
+		return BPF_CORE_READ(task, __state);
+	return BPF_CORE_READ(old, state);
+}
+
 #define MMF_OOM_SKIP 21
 
 static __always_inline void fill_mm(struct rec_mm *r, struct task_struct *task, struct mm_struct *mm)
@@ -192,6 +202,10 @@ static __always_inline void fill_mm(struct rec_mm *r, struct task_struct *task, 
 		return;
 	r->known = 1;
 	r->total_vm = BPF_CORE_READ(mm, total_vm);
+	r->data_vm = BPF_CORE_READ(mm, data_vm);
+	r->exec_vm = BPF_CORE_READ(mm, exec_vm);
+	r->stack_vm = BPF_CORE_READ(mm, stack_vm);
+	r->locked_vm = BPF_CORE_READ(mm, locked_vm);
 	r->file = rss_count(mm, 0);
 	r->anon = rss_count(mm, 1);
 	r->swap = rss_count(mm, 2);

@@ -6,7 +6,35 @@
 #ifndef OOMTRACE_CONTROL_H
 #define OOMTRACE_CONTROL_H
 
-#include "incident.h"
+#include "spared.h"
+
+/* Threads that are writing memory.max, which kills when reclaim does not get
+ * the cgroup below its new limit. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 1024);
+	__type(key, u32);
+	__type(value, u8);
+} limit_writers SEC(".maps");
+
+static __always_inline u32 how_invoked(void)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+
+	return bpf_map_lookup_elem(&limit_writers, &tid) ? OOM_LIMIT_WRITE : 0;
+}
+
+static __always_inline int writing_limit(bool now)
+{
+	u32 tid = bpf_get_current_pid_tgid();
+	u8 yes = 1;
+
+	if (now)
+		bpf_map_update_elem(&limit_writers, &tid, &yes, BPF_ANY);
+	else
+		bpf_map_delete_elem(&limit_writers, &tid);
+	return 0;
+}
 
 static __always_inline void take_control(struct incident *in, struct oom_control *oc)
 {
@@ -19,7 +47,7 @@ static __always_inline void take_control(struct incident *in, struct oom_control
 	in->constraint = BPF_CORE_READ(oc, constraint);
 	in->gfp = BPF_CORE_READ(oc, gfp_mask);
 	in->order = BPF_CORE_READ(oc, order);
-	in->flags |= OOM_CONTROL | OOM_GFP;
+	in->flags |= OOM_CONTROL | OOM_GFP | how_invoked();
 }
 
 static __always_inline int invoked(struct oom_control *oc)
@@ -30,6 +58,8 @@ static __always_inline int invoked(struct oom_control *oc)
 		return 0;
 	in->id = in->invoked = bpf_ktime_get_ns();
 	in->active = 1;
+	in->control = (u64)oc;
+	in->quiet = told_of(memcg_id(BPF_CORE_READ(oc, memcg)), in->invoked);
 	return 0;
 }
 
@@ -53,6 +83,8 @@ static __always_inline void send_candidate(struct incident *in, struct task_stru
 	struct rec_oom_candidate *r;
 
 	in->candidates++;
+	if (in->quiet)
+		return;
 	r = reserve(FAMILY_OOM, sizeof(*r), REC_OOM_CANDIDATE, bpf_ktime_get_ns());
 	if (!r)
 		return;
@@ -90,13 +122,20 @@ static __always_inline void send_done(struct incident *in, u32 truncated)
 	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }
 
-static __always_inline int left(void)
+static __always_inline int left(u64 result)
 {
 	struct incident *in = current_incident();
 	u32 tid = bpf_get_current_pid_tgid();
+	bool tell = true;
 
-	if (in && in->active)
-		send_done(in, 0);
+	if (in && in->active) {
+		if (nobody_chosen(in, result)) {
+			take_control(in, (void *)in->control);
+			tell = spared(in);
+		}
+		if (tell)
+			send_done(in, 0);
+	}
 	bpf_map_delete_elem(&incidents, &tid);
 	return 0;
 }

@@ -36,7 +36,7 @@ int flood(void *ctx)
 
 		if (!r)
 			continue;
-		r->domain = 0;
+		r->domain = r->ooms = r->killer_off = 0;
 		submit(r);
 	}
 	return 0;
@@ -53,6 +53,7 @@ EXPORT(rec_evicted)
 EXPORT(rec_reclaim)
 EXPORT(rec_throttle)
 EXPORT(rec_pressure)
+EXPORT(rec_pause)
 EXPORT(rec_oom_mark)
 EXPORT(rec_oom_candidate)
 EXPORT(rec_oom_killed)
@@ -77,5 +78,6 @@ const enum unkillable export_unkillable = 0;
 const enum evictor_kind export_evictor_kind = 0;
 const enum cgroup_change export_cgroup_change = 0;
 const enum cause export_cause = 0;
+const enum wait_state export_wait_state = 0;
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

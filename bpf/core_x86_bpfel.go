@@ -112,6 +112,9 @@ const (
 	CoreOomFlagsOOM_GFP         CoreOomFlags = 32
 	CoreOomFlagsOOM_SHARED      CoreOomFlags = 64
 	CoreOomFlagsOOM_SAME_MEMORY CoreOomFlags = 128
+	CoreOomFlagsOOM_NO_VICTIM   CoreOomFlags = 256
+	CoreOomFlagsOOM_LIMIT_WRITE CoreOomFlags = 512
+	CoreOomFlagsOOM_REMOTE      CoreOomFlags = 1024
 )
 
 type CoreRecCgroup struct {
@@ -177,6 +180,10 @@ type CoreRecMm struct {
 	Swap       uint64
 	Shmem      uint64
 	Pgtables   uint64
+	DataVm     uint64
+	ExecVm     uint64
+	StackVm    uint64
+	LockedVm   uint64
 	Adj        int32
 	Unkillable uint32
 	Origin     uint32
@@ -237,13 +244,29 @@ type CoreRecOomMark struct {
 	Order      int32
 	Constraint uint32
 	Flags      uint32
+	Repeats    uint64
 	Stack      [40]uint64
 }
 
+type CoreRecPause struct {
+	_         structs.HostLayout
+	Head      CoreRecHead
+	Task      CoreRecTask
+	Killer    CoreRecTask
+	Domain    uint64
+	Since     uint64
+	Usage     uint64
+	Max       uint64
+	State     uint32
+	KillerOff uint32
+}
+
 type CoreRecPressure struct {
-	_      structs.HostLayout
-	Head   CoreRecHead
-	Domain uint64
+	_         structs.HostLayout
+	Head      CoreRecHead
+	Domain    uint64
+	Ooms      uint64
+	KillerOff uint64
 }
 
 type CoreRecReclaim struct {
@@ -302,6 +325,7 @@ const (
 	CoreRecTypeREC_OOM_EXIT      CoreRecType = 9
 	CoreRecTypeREC_CGROUP        CoreRecType = 10
 	CoreRecTypeREC_FILE          CoreRecType = 11
+	CoreRecTypeREC_PAUSE         CoreRecType = 12
 )
 
 type CoreReclaimKind uint32
@@ -348,6 +372,15 @@ const (
 	CoreUnkillableUNKILLABLE_NO_MM   CoreUnkillable = 6
 )
 
+type CoreWaitState uint32
+
+const (
+	CoreWaitStateWAIT_BEGINS CoreWaitState = 0
+	CoreWaitStateWAIT_ENDS   CoreWaitState = 1
+	CoreWaitStateWAIT_SEEN   CoreWaitState = 2
+	CoreWaitStateWAIT_KILLED CoreWaitState = 3
+)
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
@@ -390,6 +423,7 @@ const (
 	CoreVarExportRecOomExit                   = "export_rec_oom_exit"
 	CoreVarExportRecOomKilled                 = "export_rec_oom_killed"
 	CoreVarExportRecOomMark                   = "export_rec_oom_mark"
+	CoreVarExportRecPause                     = "export_rec_pause"
 	CoreVarExportRecPressure                  = "export_rec_pressure"
 	CoreVarExportRecReclaim                   = "export_rec_reclaim"
 	CoreVarExportRecTask                      = "export_rec_task"
@@ -399,6 +433,7 @@ const (
 	CoreVarExportRun                          = "export_run"
 	CoreVarExportTally                        = "export_tally"
 	CoreVarExportUnkillable                   = "export_unkillable"
+	CoreVarExportWaitState                    = "export_wait_state"
 	CoreVarFiltered                           = "filtered"
 	CoreVarMinStall                           = "min_stall"
 	CoreVarWantStacks                         = "want_stacks"
@@ -496,6 +531,7 @@ type CoreVariableSpecs struct {
 	ExportRecOomExit      *ebpf.VariableSpec `ebpf:"export_rec_oom_exit"`
 	ExportRecOomKilled    *ebpf.VariableSpec `ebpf:"export_rec_oom_killed"`
 	ExportRecOomMark      *ebpf.VariableSpec `ebpf:"export_rec_oom_mark"`
+	ExportRecPause        *ebpf.VariableSpec `ebpf:"export_rec_pause"`
 	ExportRecPressure     *ebpf.VariableSpec `ebpf:"export_rec_pressure"`
 	ExportRecReclaim      *ebpf.VariableSpec `ebpf:"export_rec_reclaim"`
 	ExportRecTask         *ebpf.VariableSpec `ebpf:"export_rec_task"`
@@ -505,6 +541,7 @@ type CoreVariableSpecs struct {
 	ExportRun             *ebpf.VariableSpec `ebpf:"export_run"`
 	ExportTally           *ebpf.VariableSpec `ebpf:"export_tally"`
 	ExportUnkillable      *ebpf.VariableSpec `ebpf:"export_unkillable"`
+	ExportWaitState       *ebpf.VariableSpec `ebpf:"export_wait_state"`
 	Filtered              *ebpf.VariableSpec `ebpf:"filtered"`
 	MinStall              *ebpf.VariableSpec `ebpf:"min_stall"`
 	WantStacks            *ebpf.VariableSpec `ebpf:"want_stacks"`
@@ -573,6 +610,7 @@ type CoreVariables struct {
 	ExportRecOomExit      *ebpf.Variable `ebpf:"export_rec_oom_exit"`
 	ExportRecOomKilled    *ebpf.Variable `ebpf:"export_rec_oom_killed"`
 	ExportRecOomMark      *ebpf.Variable `ebpf:"export_rec_oom_mark"`
+	ExportRecPause        *ebpf.Variable `ebpf:"export_rec_pause"`
 	ExportRecPressure     *ebpf.Variable `ebpf:"export_rec_pressure"`
 	ExportRecReclaim      *ebpf.Variable `ebpf:"export_rec_reclaim"`
 	ExportRecTask         *ebpf.Variable `ebpf:"export_rec_task"`
@@ -582,6 +620,7 @@ type CoreVariables struct {
 	ExportRun             *ebpf.Variable `ebpf:"export_run"`
 	ExportTally           *ebpf.Variable `ebpf:"export_tally"`
 	ExportUnkillable      *ebpf.Variable `ebpf:"export_unkillable"`
+	ExportWaitState       *ebpf.Variable `ebpf:"export_wait_state"`
 	Filtered              *ebpf.Variable `ebpf:"filtered"`
 	MinStall              *ebpf.Variable `ebpf:"min_stall"`
 	WantStacks            *ebpf.Variable `ebpf:"want_stacks"`

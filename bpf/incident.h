@@ -24,6 +24,9 @@ struct incident {
 	u32 candidates;
 	u32 signalled_tgid; /* who was sent SIGKILL last */
 	u32 shared;         /* their memory has users besides their threads */
+	u32 quiet;          /* its candidates are counted, not sent */
+	u32 pad;
+	u64 control;        /* the kernel's oom_control, on its stack until out_of_memory is left */
 	struct rec_task victim;
 	struct rec_mm mm;
 	struct rec_lru lru;

@@ -95,6 +95,7 @@ struct mem_cgroup {
 	struct page_counter kmem; /* to 6.1; later only with CONFIG_MEMCG_V1 */
 	atomic_long_t memory_events_local[16];
 	bool oom_lock; /* likewise */
+	int under_oom, oom_kill_disable;
 	bool oom_group;
 	struct mem_cgroup_per_node *nodeinfo[1];
 };
@@ -140,7 +141,7 @@ struct percpu_counter {
 };
 struct mm_struct {
 	atomic_t mm_users;
-	unsigned long total_vm;
+	unsigned long total_vm, data_vm, exec_vm, stack_vm, locked_vm;
 	atomic_long_t pgtables_bytes;
 	struct percpu_counter rss_stat[4]; /* 6.2 */
 	unsigned long flags;               /* to 6.17 */
@@ -183,9 +184,24 @@ struct task_struct {
 	struct pid *thread_pid;
 	void *vfork_done;
 	struct mem_cgroup *active_memcg;
+	struct mem_cgroup *memcg_in_oom; /* to 6.1; later only with CONFIG_MEMCG_V1 */
+	unsigned int __state;
 	unsigned int memcg_nr_pages_over_high;
 };
+struct task_struct___state { /* to 5.13 */
+	long state;
+};
 struct kernel_siginfo;
+
+/* what an iterator over tasks is given */
+struct seq_file;
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
 
 /* the OOM killer */
 struct oom_control {

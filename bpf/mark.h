@@ -76,8 +76,10 @@ static __always_inline int marked(void *ctx, u64 argument)
 	memcg = task_memcg(task ?: current);
 	if (!same_incident(in)) {
 		begin_incident(in, now);
-		if (!search_domain(in, task_memcg(current)) && task)
-			search_domain(in, task_memcg(task)); /* a write to memory.max from outside */
+		/* a write to memory.max comes from outside; a kernel thread serves SysRq-f */
+		if (!search_domain(in, task_memcg(current)) && task && !(BPF_CORE_READ(current, flags) & PF_KTHREAD))
+			search_domain(in, task_memcg(task));
+		in->flags |= BPF_CORE_READ(current, active_memcg) ? OOM_REMOTE : 0;
 		walk = true;
 	}
 	flags = in->flags;
@@ -122,6 +124,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 	r->order = in->order;
 	r->constraint = in->constraint;
 	r->flags = flags;
+	r->repeats = 0;
 	if (want_stacks) {
 		__builtin_memset(r->stack, 0, sizeof(r->stack));
 		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 0);

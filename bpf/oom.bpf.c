@@ -13,6 +13,7 @@
  */
 #include "control.h"
 #include "mark.h"
+#include "waits.h"
 
 SEC("fentry/out_of_memory")
 int BPF_PROG(fentry_out_of_memory, struct oom_control *oc)
@@ -21,9 +22,9 @@ int BPF_PROG(fentry_out_of_memory, struct oom_control *oc)
 }
 
 SEC("fexit/out_of_memory")
-int BPF_PROG(fexit_out_of_memory, struct oom_control *oc)
+int BPF_PROG(fexit_out_of_memory, struct oom_control *oc, u64 result)
 {
-	return left();
+	return left(result);
 }
 
 SEC("fexit/oom_evaluate_task")
@@ -45,9 +46,9 @@ int BPF_KPROBE(kprobe_out_of_memory, struct oom_control *oc)
 }
 
 SEC("kretprobe/out_of_memory")
-int BPF_KRETPROBE(kretprobe_out_of_memory)
+int BPF_KRETPROBE(kretprobe_out_of_memory, u64 result)
 {
-	return left();
+	return left(result);
 }
 
 SEC("kprobe/oom_evaluate_task")
@@ -60,6 +61,30 @@ SEC("kprobe/oom_kill_process")
 int BPF_KPROBE(kprobe_oom_kill_process, struct oom_control *oc)
 {
 	return selected(oc);
+}
+
+SEC("fentry/memory_max_write")
+int fentry_memory_max_write(void *ctx)
+{
+	return writing_limit(true);
+}
+
+SEC("fexit/memory_max_write")
+int fexit_memory_max_write(void *ctx)
+{
+	return writing_limit(false);
+}
+
+SEC("kprobe/memory_max_write")
+int kprobe_memory_max_write(void *ctx)
+{
+	return writing_limit(true);
+}
+
+SEC("kretprobe/memory_max_write")
+int kretprobe_memory_max_write(void *ctx)
+{
+	return writing_limit(false);
 }
 
 /* ---- told by tracepoints ---- */
@@ -88,7 +113,10 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, u64 address)
 	struct mm_struct *mm;
 	u32 tgid;
 
-	if (sig != SIGKILL || info != SEND_SIG_PRIV)
+	if (sig != SIGKILL)
+		return 0;
+	killed_waiting(task);
+	if (info != SEND_SIG_PRIV)
 		return 0;
 	in = current_incident();
 	mm = process_mm(task);

@@ -16,34 +16,41 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	OomMapEvents                 = "events"
-	OomMapHistories              = "histories"
-	OomMapIncidents              = "incidents"
-	OomMapLastReclaims           = "last_reclaims"
-	OomMapReaderPolls            = "reader_polls"
-	OomMapSeenEvents             = "seen_events"
-	OomMapTallies                = "tallies"
-	OomMapVictimMemory           = "victim_memory"
-	OomMapVictims                = "victims"
-	OomMapWatched                = "watched"
-	OomProgFentryOomKillProcess  = "fentry_oom_kill_process"
-	OomProgFentryOutOfMemory     = "fentry_out_of_memory"
-	OomProgFexitOomEvaluateTask  = "fexit_oom_evaluate_task"
-	OomProgFexitOutOfMemory      = "fexit_out_of_memory"
-	OomProgKprobeOomEvaluateTask = "kprobe_oom_evaluate_task"
-	OomProgKprobeOomKillProcess  = "kprobe_oom_kill_process"
-	OomProgKprobeOutOfMemory     = "kprobe_out_of_memory"
-	OomProgKretprobeOutOfMemory  = "kretprobe_out_of_memory"
-	OomProgMarkVictimIter        = "mark_victim_iter"
-	OomProgMarkVictimWalk        = "mark_victim_walk"
-	OomProgMemoryGone            = "memory_gone"
-	OomProgProcessExit           = "process_exit"
-	OomProgSignalGenerate        = "signal_generate"
-	OomVarFiltered               = "filtered"
-	OomVarMarkHasTask            = "mark_has_task"
-	OomVarMinStall               = "min_stall"
-	OomVarNodes                  = "nodes"
-	OomVarWantStacks             = "want_stacks"
+	OomMapEvents                   = "events"
+	OomMapHistories                = "histories"
+	OomMapIncidents                = "incidents"
+	OomMapLastReclaims             = "last_reclaims"
+	OomMapLimitWriters             = "limit_writers"
+	OomMapReaderPolls              = "reader_polls"
+	OomMapSeenEvents               = "seen_events"
+	OomMapSparedDomains            = "spared_domains"
+	OomMapTallies                  = "tallies"
+	OomMapVictimMemory             = "victim_memory"
+	OomMapVictims                  = "victims"
+	OomMapWaitingProcesses         = "waiting_processes"
+	OomMapWatched                  = "watched"
+	OomProgFentryMemoryMaxWrite    = "fentry_memory_max_write"
+	OomProgFentryOomKillProcess    = "fentry_oom_kill_process"
+	OomProgFentryOutOfMemory       = "fentry_out_of_memory"
+	OomProgFexitMemoryMaxWrite     = "fexit_memory_max_write"
+	OomProgFexitOomEvaluateTask    = "fexit_oom_evaluate_task"
+	OomProgFexitOutOfMemory        = "fexit_out_of_memory"
+	OomProgKprobeMemoryMaxWrite    = "kprobe_memory_max_write"
+	OomProgKprobeOomEvaluateTask   = "kprobe_oom_evaluate_task"
+	OomProgKprobeOomKillProcess    = "kprobe_oom_kill_process"
+	OomProgKprobeOutOfMemory       = "kprobe_out_of_memory"
+	OomProgKretprobeMemoryMaxWrite = "kretprobe_memory_max_write"
+	OomProgKretprobeOutOfMemory    = "kretprobe_out_of_memory"
+	OomProgMarkVictimIter          = "mark_victim_iter"
+	OomProgMarkVictimWalk          = "mark_victim_walk"
+	OomProgMemoryGone              = "memory_gone"
+	OomProgProcessExit             = "process_exit"
+	OomProgSignalGenerate          = "signal_generate"
+	OomVarFiltered                 = "filtered"
+	OomVarMarkHasTask              = "mark_has_task"
+	OomVarMinStall                 = "min_stall"
+	OomVarNodes                    = "nodes"
+	OomVarWantStacks               = "want_stacks"
 )
 
 // LoadOom returns the embedded CollectionSpec for Oom.
@@ -88,35 +95,42 @@ type OomSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OomProgramSpecs struct {
-	FentryOomKillProcess  *ebpf.ProgramSpec `ebpf:"fentry_oom_kill_process"`
-	FentryOutOfMemory     *ebpf.ProgramSpec `ebpf:"fentry_out_of_memory"`
-	FexitOomEvaluateTask  *ebpf.ProgramSpec `ebpf:"fexit_oom_evaluate_task"`
-	FexitOutOfMemory      *ebpf.ProgramSpec `ebpf:"fexit_out_of_memory"`
-	KprobeOomEvaluateTask *ebpf.ProgramSpec `ebpf:"kprobe_oom_evaluate_task"`
-	KprobeOomKillProcess  *ebpf.ProgramSpec `ebpf:"kprobe_oom_kill_process"`
-	KprobeOutOfMemory     *ebpf.ProgramSpec `ebpf:"kprobe_out_of_memory"`
-	KretprobeOutOfMemory  *ebpf.ProgramSpec `ebpf:"kretprobe_out_of_memory"`
-	MarkVictimIter        *ebpf.ProgramSpec `ebpf:"mark_victim_iter"`
-	MarkVictimWalk        *ebpf.ProgramSpec `ebpf:"mark_victim_walk"`
-	MemoryGone            *ebpf.ProgramSpec `ebpf:"memory_gone"`
-	ProcessExit           *ebpf.ProgramSpec `ebpf:"process_exit"`
-	SignalGenerate        *ebpf.ProgramSpec `ebpf:"signal_generate"`
+	FentryMemoryMaxWrite    *ebpf.ProgramSpec `ebpf:"fentry_memory_max_write"`
+	FentryOomKillProcess    *ebpf.ProgramSpec `ebpf:"fentry_oom_kill_process"`
+	FentryOutOfMemory       *ebpf.ProgramSpec `ebpf:"fentry_out_of_memory"`
+	FexitMemoryMaxWrite     *ebpf.ProgramSpec `ebpf:"fexit_memory_max_write"`
+	FexitOomEvaluateTask    *ebpf.ProgramSpec `ebpf:"fexit_oom_evaluate_task"`
+	FexitOutOfMemory        *ebpf.ProgramSpec `ebpf:"fexit_out_of_memory"`
+	KprobeMemoryMaxWrite    *ebpf.ProgramSpec `ebpf:"kprobe_memory_max_write"`
+	KprobeOomEvaluateTask   *ebpf.ProgramSpec `ebpf:"kprobe_oom_evaluate_task"`
+	KprobeOomKillProcess    *ebpf.ProgramSpec `ebpf:"kprobe_oom_kill_process"`
+	KprobeOutOfMemory       *ebpf.ProgramSpec `ebpf:"kprobe_out_of_memory"`
+	KretprobeMemoryMaxWrite *ebpf.ProgramSpec `ebpf:"kretprobe_memory_max_write"`
+	KretprobeOutOfMemory    *ebpf.ProgramSpec `ebpf:"kretprobe_out_of_memory"`
+	MarkVictimIter          *ebpf.ProgramSpec `ebpf:"mark_victim_iter"`
+	MarkVictimWalk          *ebpf.ProgramSpec `ebpf:"mark_victim_walk"`
+	MemoryGone              *ebpf.ProgramSpec `ebpf:"memory_gone"`
+	ProcessExit             *ebpf.ProgramSpec `ebpf:"process_exit"`
+	SignalGenerate          *ebpf.ProgramSpec `ebpf:"signal_generate"`
 }
 
 // OomMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OomMapSpecs struct {
-	Events       *ebpf.MapSpec `ebpf:"events"`
-	Histories    *ebpf.MapSpec `ebpf:"histories"`
-	Incidents    *ebpf.MapSpec `ebpf:"incidents"`
-	LastReclaims *ebpf.MapSpec `ebpf:"last_reclaims"`
-	ReaderPolls  *ebpf.MapSpec `ebpf:"reader_polls"`
-	SeenEvents   *ebpf.MapSpec `ebpf:"seen_events"`
-	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
-	VictimMemory *ebpf.MapSpec `ebpf:"victim_memory"`
-	Victims      *ebpf.MapSpec `ebpf:"victims"`
-	Watched      *ebpf.MapSpec `ebpf:"watched"`
+	Events           *ebpf.MapSpec `ebpf:"events"`
+	Histories        *ebpf.MapSpec `ebpf:"histories"`
+	Incidents        *ebpf.MapSpec `ebpf:"incidents"`
+	LastReclaims     *ebpf.MapSpec `ebpf:"last_reclaims"`
+	LimitWriters     *ebpf.MapSpec `ebpf:"limit_writers"`
+	ReaderPolls      *ebpf.MapSpec `ebpf:"reader_polls"`
+	SeenEvents       *ebpf.MapSpec `ebpf:"seen_events"`
+	SparedDomains    *ebpf.MapSpec `ebpf:"spared_domains"`
+	Tallies          *ebpf.MapSpec `ebpf:"tallies"`
+	VictimMemory     *ebpf.MapSpec `ebpf:"victim_memory"`
+	Victims          *ebpf.MapSpec `ebpf:"victims"`
+	WaitingProcesses *ebpf.MapSpec `ebpf:"waiting_processes"`
+	Watched          *ebpf.MapSpec `ebpf:"watched"`
 }
 
 // OomVariableSpecs contains global variables before they are loaded into the kernel.
@@ -150,16 +164,19 @@ func (o *OomObjects) Close() error {
 //
 // It can be passed to LoadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OomMaps struct {
-	Events       *ebpf.Map `ebpf:"events"`
-	Histories    *ebpf.Map `ebpf:"histories"`
-	Incidents    *ebpf.Map `ebpf:"incidents"`
-	LastReclaims *ebpf.Map `ebpf:"last_reclaims"`
-	ReaderPolls  *ebpf.Map `ebpf:"reader_polls"`
-	SeenEvents   *ebpf.Map `ebpf:"seen_events"`
-	Tallies      *ebpf.Map `ebpf:"tallies"`
-	VictimMemory *ebpf.Map `ebpf:"victim_memory"`
-	Victims      *ebpf.Map `ebpf:"victims"`
-	Watched      *ebpf.Map `ebpf:"watched"`
+	Events           *ebpf.Map `ebpf:"events"`
+	Histories        *ebpf.Map `ebpf:"histories"`
+	Incidents        *ebpf.Map `ebpf:"incidents"`
+	LastReclaims     *ebpf.Map `ebpf:"last_reclaims"`
+	LimitWriters     *ebpf.Map `ebpf:"limit_writers"`
+	ReaderPolls      *ebpf.Map `ebpf:"reader_polls"`
+	SeenEvents       *ebpf.Map `ebpf:"seen_events"`
+	SparedDomains    *ebpf.Map `ebpf:"spared_domains"`
+	Tallies          *ebpf.Map `ebpf:"tallies"`
+	VictimMemory     *ebpf.Map `ebpf:"victim_memory"`
+	Victims          *ebpf.Map `ebpf:"victims"`
+	WaitingProcesses *ebpf.Map `ebpf:"waiting_processes"`
+	Watched          *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *OomMaps) Close() error {
@@ -168,11 +185,14 @@ func (m *OomMaps) Close() error {
 		m.Histories,
 		m.Incidents,
 		m.LastReclaims,
+		m.LimitWriters,
 		m.ReaderPolls,
 		m.SeenEvents,
+		m.SparedDomains,
 		m.Tallies,
 		m.VictimMemory,
 		m.Victims,
+		m.WaitingProcesses,
 		m.Watched,
 	)
 }
@@ -192,30 +212,38 @@ type OomVariables struct {
 //
 // It can be passed to LoadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OomPrograms struct {
-	FentryOomKillProcess  *ebpf.Program `ebpf:"fentry_oom_kill_process"`
-	FentryOutOfMemory     *ebpf.Program `ebpf:"fentry_out_of_memory"`
-	FexitOomEvaluateTask  *ebpf.Program `ebpf:"fexit_oom_evaluate_task"`
-	FexitOutOfMemory      *ebpf.Program `ebpf:"fexit_out_of_memory"`
-	KprobeOomEvaluateTask *ebpf.Program `ebpf:"kprobe_oom_evaluate_task"`
-	KprobeOomKillProcess  *ebpf.Program `ebpf:"kprobe_oom_kill_process"`
-	KprobeOutOfMemory     *ebpf.Program `ebpf:"kprobe_out_of_memory"`
-	KretprobeOutOfMemory  *ebpf.Program `ebpf:"kretprobe_out_of_memory"`
-	MarkVictimIter        *ebpf.Program `ebpf:"mark_victim_iter"`
-	MarkVictimWalk        *ebpf.Program `ebpf:"mark_victim_walk"`
-	MemoryGone            *ebpf.Program `ebpf:"memory_gone"`
-	ProcessExit           *ebpf.Program `ebpf:"process_exit"`
-	SignalGenerate        *ebpf.Program `ebpf:"signal_generate"`
+	FentryMemoryMaxWrite    *ebpf.Program `ebpf:"fentry_memory_max_write"`
+	FentryOomKillProcess    *ebpf.Program `ebpf:"fentry_oom_kill_process"`
+	FentryOutOfMemory       *ebpf.Program `ebpf:"fentry_out_of_memory"`
+	FexitMemoryMaxWrite     *ebpf.Program `ebpf:"fexit_memory_max_write"`
+	FexitOomEvaluateTask    *ebpf.Program `ebpf:"fexit_oom_evaluate_task"`
+	FexitOutOfMemory        *ebpf.Program `ebpf:"fexit_out_of_memory"`
+	KprobeMemoryMaxWrite    *ebpf.Program `ebpf:"kprobe_memory_max_write"`
+	KprobeOomEvaluateTask   *ebpf.Program `ebpf:"kprobe_oom_evaluate_task"`
+	KprobeOomKillProcess    *ebpf.Program `ebpf:"kprobe_oom_kill_process"`
+	KprobeOutOfMemory       *ebpf.Program `ebpf:"kprobe_out_of_memory"`
+	KretprobeMemoryMaxWrite *ebpf.Program `ebpf:"kretprobe_memory_max_write"`
+	KretprobeOutOfMemory    *ebpf.Program `ebpf:"kretprobe_out_of_memory"`
+	MarkVictimIter          *ebpf.Program `ebpf:"mark_victim_iter"`
+	MarkVictimWalk          *ebpf.Program `ebpf:"mark_victim_walk"`
+	MemoryGone              *ebpf.Program `ebpf:"memory_gone"`
+	ProcessExit             *ebpf.Program `ebpf:"process_exit"`
+	SignalGenerate          *ebpf.Program `ebpf:"signal_generate"`
 }
 
 func (p *OomPrograms) Close() error {
 	return _OomClose(
+		p.FentryMemoryMaxWrite,
 		p.FentryOomKillProcess,
 		p.FentryOutOfMemory,
+		p.FexitMemoryMaxWrite,
 		p.FexitOomEvaluateTask,
 		p.FexitOutOfMemory,
+		p.KprobeMemoryMaxWrite,
 		p.KprobeOomEvaluateTask,
 		p.KprobeOomKillProcess,
 		p.KprobeOutOfMemory,
+		p.KretprobeMemoryMaxWrite,
 		p.KretprobeOutOfMemory,
 		p.MarkVictimIter,
 		p.MarkVictimWalk,

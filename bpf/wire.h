@@ -33,6 +33,7 @@ enum rec_type {
 	REC_OOM_EXIT,
 	REC_CGROUP,
 	REC_FILE,
+	REC_PAUSE,
 };
 
 /* How reclaim came about: `kind` of events. */
@@ -51,6 +52,9 @@ enum oom_flags {
 	OOM_GFP = 32,        /* gfp and order are known */
 	OOM_SHARED = 64,     /* others use the victim's memory: they are killed next */
 	OOM_SAME_MEMORY = 128, /* another victim's memory: its end is told once */
+	OOM_NO_VICTIM = 256,   /* nobody could be killed: there is no victim */
+	OOM_LIMIT_WRITE = 512, /* a write to memory.max invoked it */
+	OOM_REMOTE = 1024,     /* the trigger was charging another cgroup's memory at its request */
 };
 
 /* why a candidate may not be killed */
@@ -73,6 +77,7 @@ struct rec_task {
 struct rec_mm { /* pages, but for pgtables */
 	u64 total_vm, file, anon, swap, shmem;
 	u64 pgtables; /* bytes */
+	u64 data_vm, exec_vm, stack_vm, locked_vm;
 	s32 adj;
 	u32 unkillable;
 	u32 origin; /* oom_flag_origin */
@@ -127,6 +132,22 @@ struct rec_throttle {
 struct rec_pressure { /* reclaim of a domain found nothing: an OOM kill may be next */
 	struct rec_head head;
 	u64 domain;
+	u64 ooms;      /* of its own, counted by the kernel so far */
+	u64 killer_off; /* the nearest of the task's ancestors whose OOM killer is off (v1); 0: none */
+};
+
+/* A task that waits because a cgroup's OOM killer is off. */
+enum wait_state { WAIT_BEGINS, WAIT_ENDS, WAIT_SEEN, WAIT_KILLED };
+
+struct rec_pause {
+	struct rec_head head;
+	struct rec_task task;
+	struct rec_task killer; /* WAIT_KILLED */
+	u64 domain;
+	u64 since; /* 0: not known */
+	u64 usage, max; /* of the domain, pages */
+	u32 state;
+	u32 killer_off;
 };
 
 struct rec_oom_mark {
@@ -144,6 +165,7 @@ struct rec_oom_mark {
 	s32 order;
 	u32 constraint;
 	u32 flags;
+	u64 repeats; /* with OOM_NO_VICTIM: further invocations since it was told last */
 	u64 stack[STACK_MAX];
 };
 

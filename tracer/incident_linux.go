@@ -290,6 +290,7 @@ func (t *Tracer) emitKill(in *incident) error {
 		}
 	}
 	e.CandidatesTruncated = in.truncated
+	t.remember(m.Domain, in)
 	in.candidates = nil
 	wanted := t.selected(m.Domain) || t.selected(m.Victim.Cgroup) || t.selected(m.Trigger.Cgroup)
 	for _, k := range in.killed {

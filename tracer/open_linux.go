@@ -40,6 +40,8 @@ type Tracer struct {
 
 	roots      map[uint64]bool // of the cgroups that are traced; empty: all
 	incidents  map[uint64]*incident
+	pauses     pauses
+	lastKills  map[uint64]lastKill // by domain
 	samples    map[uint64]sample
 	pressures  map[uint64]uint64 // domain: when it was last under pressure
 	stats      map[uint64]cgroup.Stat

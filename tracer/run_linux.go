@@ -79,6 +79,8 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 
 	t.drained = t.clock.now()
 	t.lastCache = t.drained
+	t.beginPauses()
+	defer t.endPauses()
 	keep := time.Now().Add(houseKeeping)
 	interval := time.Now().Add(t.opts.Interval)
 	var rec ringbuf.Record
@@ -89,8 +91,14 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		if err != nil {
 			return err
 		}
-		if next != 0 {
-			wake = min(wake, time.Duration(int64(next)-int64(t.clock.now())))
+		paused, err := t.settlePauses(now)
+		if err != nil {
+			return err
+		}
+		for _, at := range []uint64{next, paused} {
+			if at != 0 {
+				wake = min(wake, time.Duration(int64(at)-int64(t.clock.now())))
+			}
 		}
 		t.poll(time.Since(t.lastRecord) < busyFor)
 		if t.polls {
@@ -260,6 +268,7 @@ func (t *Tracer) handle(b []byte) error {
 	case *bpf.CoreRecPressure:
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.pressed(r)
+		t.listen(r.KillerOff)
 	case *decode.Mark:
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.marked(r)
@@ -277,6 +286,9 @@ func (t *Tracer) handle(b []byte) error {
 		count((*bpf.CoreRecHead)(&r.Head))
 		in := t.incident(r.Incident)
 		in.touched, in.done, in.walked, in.truncated = r.Head.Time, true, r.Candidates, r.Truncated != 0
+	case *bpf.CoreRecPause:
+		count((*bpf.CoreRecHead)(&r.Head))
+		t.waited(r)
 	case *bpf.CoreRecOomExit:
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.exited(r)

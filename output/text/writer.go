@@ -77,6 +77,8 @@ func (w *Writer) Write(e event.Event) error {
 		w.oomKill(e)
 	case *event.OOMEnd:
 		w.oomEnd(e)
+	case *event.OOMPause:
+		w.oomPause(e)
 	case *event.Reclaim:
 		w.reclaim(e)
 	case *event.Kswapd:

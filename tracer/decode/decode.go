@@ -87,6 +87,8 @@ func Decode(b []byte) (Record, error) {
 		return record[bpf.CoreRecThrottle](b)
 	case bpf.CoreRecTypeREC_PRESSURE:
 		return record[bpf.CoreRecPressure](b)
+	case bpf.CoreRecTypeREC_PAUSE:
+		return record[bpf.CoreRecPause](b)
 	case bpf.CoreRecTypeREC_OOM_CANDIDATE:
 		return record[bpf.CoreRecOomCandidate](b)
 	case bpf.CoreRecTypeREC_OOM_KILLED:
@@ -114,6 +116,21 @@ func Family(t uint32) bpf.CoreFamily {
 		return bpf.CoreFamilyFAMILY_CGROUP
 	}
 	return bpf.CoreFamilyFAMILY_OOM
+}
+
+// Waits reads what the program that looks at waiting tasks has written: one
+// record behind the other.
+func Waits(b []byte) ([]*bpf.CoreRecPause, error) {
+	const size = int(unsafe.Sizeof(bpf.CoreRecPause{}))
+	var out []*bpf.CoreRecPause
+	for ; len(b) > 0; b = b[size:] {
+		r, err := view[bpf.CoreRecPause](b, 0)
+		if err != nil {
+			return out, err
+		}
+		out = append(out, r)
+	}
+	return out, nil
 }
 
 // view reads a T from the front of b, of which the last `optional` bytes may be

@@ -83,6 +83,7 @@ func samples(t testing.TB) []sample {
 		of("mark", bpf.CoreRecTypeREC_OOM_MARK, filled[bpf.CoreRecOomMark](bpf.CoreRecTypeREC_OOM_MARK), func(r Record) any { return r.(*Mark).CoreRecOomMark }),
 		of("throttle", bpf.CoreRecTypeREC_THROTTLE, filled[bpf.CoreRecThrottle](bpf.CoreRecTypeREC_THROTTLE), itself),
 		of("pressure", bpf.CoreRecTypeREC_PRESSURE, filled[bpf.CoreRecPressure](bpf.CoreRecTypeREC_PRESSURE), itself),
+		of("pause", bpf.CoreRecTypeREC_PAUSE, filled[bpf.CoreRecPause](bpf.CoreRecTypeREC_PAUSE), itself),
 		of("candidate", bpf.CoreRecTypeREC_OOM_CANDIDATE, filled[bpf.CoreRecOomCandidate](bpf.CoreRecTypeREC_OOM_CANDIDATE), itself),
 		of("killed", bpf.CoreRecTypeREC_OOM_KILLED, filled[bpf.CoreRecOomKilled](bpf.CoreRecTypeREC_OOM_KILLED), itself),
 		of("done", bpf.CoreRecTypeREC_OOM_DONE, filled[bpf.CoreRecOomDone](bpf.CoreRecTypeREC_OOM_DONE), itself),
@@ -104,7 +105,7 @@ func TestSamplesAreAllTypes(t *testing.T) {
 			t.Errorf("%s: %d bytes encoded, the structure has %d: it has implicit padding", s.name, len(s.bytes), size)
 		}
 	}
-	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_FILE; kind++ {
+	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_PAUSE; kind++ {
 		if !seen[kind] {
 			t.Errorf("no sample of record type %d", kind)
 		}
@@ -155,7 +156,7 @@ func TestDecodeShort(t *testing.T) {
 }
 
 func TestDecodeUnknown(t *testing.T) {
-	for _, kind := range []uint32{0, uint32(bpf.CoreRecTypeREC_FILE) + 1, 1 << 31, ^uint32(0)} {
+	for _, kind := range []uint32{0, uint32(bpf.CoreRecTypeREC_PAUSE) + 1, 1 << 31, ^uint32(0)} {
 		b := wire(t, bpf.CoreRecHead{Type: kind})
 		if r, err := Decode(b); !errors.Is(err, ErrUnknown) || r != nil {
 			t.Errorf("type %d: %v, %v", kind, r, err)
@@ -294,7 +295,7 @@ func TestFamily(t *testing.T) {
 		bpf.CoreRecTypeREC_KSWAPD: bpf.CoreFamilyFAMILY_KSWAPD, bpf.CoreRecTypeREC_THROTTLE: bpf.CoreFamilyFAMILY_THROTTLE,
 		bpf.CoreRecTypeREC_CGROUP: bpf.CoreFamilyFAMILY_CGROUP, bpf.CoreRecTypeREC_FILE: bpf.CoreFamilyFAMILY_CACHE,
 	}
-	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_FILE; kind++ {
+	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_PAUSE; kind++ {
 		family, known := want[kind]
 		if !known {
 			family = bpf.CoreFamilyFAMILY_OOM

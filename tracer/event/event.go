@@ -17,6 +17,7 @@ const (
 	TypeHeader   = "header"
 	TypeOOMKill  = "oom_kill"
 	TypeOOMEnd   = "oom_end"
+	TypeOOMPause = "oom_pause"
 	TypeReclaim  = "reclaim"
 	TypeKswapd   = "kswapd"
 	TypeThrottle = "throttle"

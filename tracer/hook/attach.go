@@ -45,6 +45,7 @@ type Session struct {
 
 	types   *btf.Cache // of the kernel, decoded once for all objects
 	links   []io.Closer
+	looks   map[string]*link.Iter
 	objects []*ebpf.Collection
 }
 
@@ -52,7 +53,7 @@ type Session struct {
 func Objects() map[string]func() (*ebpf.CollectionSpec, error) {
 	return map[string]func() (*ebpf.CollectionSpec, error){
 		"core": bpf.LoadCore, "lifecycle": bpf.LoadLifecycle, "oom": bpf.LoadOom,
-		"reclaim": bpf.LoadReclaim, "throttle": bpf.LoadThrottle, "cache": bpf.LoadCache,
+		"reclaim": bpf.LoadReclaim, "throttle": bpf.LoadThrottle, "cache": bpf.LoadCache, "pause": bpf.LoadPause,
 	}
 }
 
@@ -66,7 +67,7 @@ func Attach(cfg Config, p Prober) (*Session, error) {
 	if cfg.Refused == nil {
 		cfg.Refused = make(map[string]error)
 	}
-	s := &Session{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program), types: btf.NewCache()}
+	s := &Session{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program), looks: make(map[string]*link.Iter), types: btf.NewCache()}
 	for {
 		s.Choices = Plan(Table(), p, cfg.Request)
 		again, err := s.attach(cfg, p)
@@ -174,7 +175,7 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 			delete(spec.Programs, prog)
 			continue
 		}
-		if ps.Type == ebpf.Tracing {
+		if ps.Type == ebpf.Tracing && want.Target != Iterator {
 			ps.AttachTo = want.Target
 		}
 	}
@@ -245,6 +246,9 @@ func (s *Session) link(seed func(*Session) error) error {
 			if err != nil {
 				return &refusal{c.Key(c.Way), fmt.Errorf("attach %s to %s: %w", c.Way.Kind, prog.Target, firstLine(err))}
 			}
+			if it, ok := l.(*link.Iter); ok {
+				s.looks[prog.Name] = it
+			}
 			s.links = append(s.links, l)
 		}
 	}
@@ -253,6 +257,8 @@ func (s *Session) link(seed func(*Session) error) error {
 
 func attachProgram(kind string, prog Program, p *ebpf.Program) (link.Link, error) {
 	switch {
+	case prog.Target == Iterator:
+		return link.AttachIter(link.IterOptions{Program: p})
 	case kind == Kprobe && prog.Return:
 		return link.Kretprobe(prog.Target, p, nil)
 	case kind == Kprobe:
@@ -294,6 +300,20 @@ func (c Choice) lost() string {
 	return c.Without
 }
 
+// Look runs an iterator's program over all tasks and gives what it wrote.
+func (s *Session) Look(program string) ([]byte, error) {
+	it := s.looks[program]
+	if it == nil {
+		return nil, fmt.Errorf("iterator %s: %w", program, os.ErrClosed)
+	}
+	r, err := it.Open()
+	if err != nil {
+		return nil, fmt.Errorf("iterator %s: %w", program, err)
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
 func (s *Session) detach() {
 	for _, l := range s.links {
 		l.Close()
@@ -303,6 +323,7 @@ func (s *Session) detach() {
 	}
 	s.links, s.objects = nil, nil
 	clear(s.Programs)
+	clear(s.looks)
 }
 
 // Detach removes the programs from their hooks and leaves the maps readable.

@@ -37,6 +37,7 @@ func kernel618() *fake {
 	for _, name := range []string{
 		"out_of_memory", "oom_kill_process", "oom_evaluate_task", "try_to_free_mem_cgroup_pages",
 		"__mem_cgroup_handle_over_high", "workingset_refault", "user_proactive_reclaim",
+		"memory_max_write", "mem_cgroup_oom_synchronize",
 		"bpf_iter_task_new", "bpf_iter_task_next", "bpf_iter_task_destroy",
 	} {
 		f.funcs[name] = true

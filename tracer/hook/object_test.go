@@ -64,6 +64,9 @@ func TestTableFindsItsPrograms(t *testing.T) {
 // checkProgram holds a line of the table against the program's own section.
 func checkProgram(t *testing.T, kind string, p Program, ps *ebpf.ProgramSpec) {
 	t.Helper()
+	if p.Target == Iterator {
+		kind = Iterator
+	}
 	type shape struct {
 		kind    string
 		returns bool
@@ -78,6 +81,7 @@ func checkProgram(t *testing.T, kind string, p Program, ps *ebpf.ProgramSpec) {
 		{Fentry, true}:      {ebpf.Tracing, ebpf.AttachTraceFExit, "fexit/"},
 		{Kprobe, false}:     {ebpf.Kprobe, ebpf.AttachNone, "kprobe/"},
 		{Kprobe, true}:      {ebpf.Kprobe, ebpf.AttachNone, "kretprobe/"},
+		{Iterator, false}:   {ebpf.Tracing, ebpf.AttachTraceIter, "iter/"},
 	}[shape{kind, p.Return}]
 	if !known {
 		t.Errorf("program %s: kind %q, at return: %v", p.Name, kind, p.Return)

@@ -20,6 +20,7 @@ const (
 	Kprobe     = "kprobe" // kretprobe too
 	Tracepoint = "tp_btf"
 	Cgroupfs   = "cgroupfs" // no hook: the cgroup's own files
+	Eventfd    = "eventfd"  // cgroup v1's notifications
 )
 
 // Program names one program of an object and the kernel function or tracepoint
@@ -29,6 +30,10 @@ type Program struct {
 	Target string
 	Return bool // at the function's return
 }
+
+// Iterator is the target of programs that are not hooked: they look at all
+// tasks when they are read (Session.Look).
+const Iterator = "task"
 
 // Way is one way to serve a purpose: all of its programs, or none.
 type Way struct {
@@ -45,6 +50,8 @@ type Way struct {
 type Purpose struct {
 	Family string
 	Name   string
+	// Cgroup is the version of cgroups that has it, 0 for both.
+	Cgroup int
 	// For lists the families that need it besides its own.
 	For  []string
 	Ways []Way
@@ -86,6 +93,11 @@ func overHigh(target string) []Way {
 	}
 }
 
+func pause(kind, entry, exit string) Way {
+	const target = "mem_cgroup_oom_synchronize"
+	return function(kind, "pause", Program{entry, target, false}, Program{exit, target, true}, Program{"waiting_tasks", Iterator, false})
+}
+
 // Table is all that oomtrace attaches.
 func Table() []Purpose {
 	high, highOld := overHigh("__mem_cgroup_handle_over_high"), overHigh("mem_cgroup_handle_over_high")
@@ -118,6 +130,16 @@ func Table() []Purpose {
 		}},
 		{Family: "oom", Name: "memory freed", Without: "the very moment memory was free; the cgroup's usage is looked at every 50 ms", Ways: []Way{
 			tp("oom", "memory_gone", "exit_mmap"),
+		}},
+		{Family: "oom", Name: "limit written", Cgroup: 2, Without: "kills by a write to memory.max, from the kernel itself; they are inferred from where the writer lives",
+			Ways: []Way{
+				function(Fentry, "oom", Program{"fentry_memory_max_write", "memory_max_write", false}, Program{"fexit_memory_max_write", "memory_max_write", true}),
+				function(Kprobe, "oom", Program{"kprobe_memory_max_write", "memory_max_write", false}, Program{"kretprobe_memory_max_write", "memory_max_write", true}),
+			}},
+		{Family: "oom", Name: "pause", Cgroup: 1, Without: "tasks that wait while their cgroup's OOM killer is off (memory.oom_control)", Ways: []Way{
+			pause(Fentry, "fentry_oom_synchronize", "fexit_oom_synchronize"),
+			pause(Kprobe, "kprobe_oom_synchronize", "kretprobe_oom_synchronize"),
+			function(Eventfd, "pause", Program{"waiting_tasks", Iterator, false}),
 		}},
 
 		{Family: "reclaim", Name: "memcg", For: []string{"oom"}, Ways: []Way{
@@ -208,7 +230,7 @@ func (r Request) wants(p Purpose) bool {
 func Plan(table []Purpose, p Prober, r Request) []Choice {
 	var out []Choice
 	for _, purpose := range table {
-		if !r.wants(purpose) {
+		if !r.wants(purpose) || purpose.Cgroup != 0 && r.CgroupVersion != 0 && purpose.Cgroup != r.CgroupVersion {
 			continue
 		}
 		c := Choice{Purpose: purpose}
@@ -262,6 +284,7 @@ func closed(p Prober, r Request, purpose Purpose, w *Way) string {
 	}
 	for _, prog := range w.Programs {
 		switch {
+		case prog.Target == Iterator:
 		case w.Kind == Tracepoint && p.Args(prog.Target) < 0:
 			return fmt.Sprintf("tracepoint %s: not in this kernel's BTF", prog.Target)
 		case w.Kind != Tracepoint && !p.HasFunc(prog.Target):
@@ -285,10 +308,12 @@ func (w *Way) name() string {
 func (c Choice) Hook() event.Hook {
 	h := event.Hook{Family: c.Family, Kind: c.Way.Kind}
 	switch {
+	case c.Way.Kind == Eventfd:
+		h.Hook = "memory.oom_control"
 	case len(c.Way.Programs) > 0:
 		seen := map[string]bool{}
 		for _, p := range c.Way.Programs {
-			if !seen[p.Target] {
+			if !seen[p.Target] && p.Target != Iterator {
 				if seen[p.Target] = true; h.Hook != "" {
 					h.Hook += ","
 				}

@@ -48,6 +48,7 @@ var best = map[string]string{
 	"oom/decision":            "fentry fentry_out_of_memory",
 	"oom/exit":                "tp_btf process_exit",
 	"oom/memory freed":        "tp_btf memory_gone",
+	"oom/limit written":       "fentry fentry_memory_max_write",
 	"reclaim/memcg":           "tp_btf memcg_begin",
 	"reclaim/domain":          "fentry fentry_try_to_free_mem_cgroup_pages",
 	"reclaim/direct":          "tp_btf direct_begin",
@@ -67,12 +68,14 @@ const left = "-" // not planned at all
 func TestPlan(t *testing.T) {
 	kprobes := map[string]string{
 		"oom/decision":         "kprobe kprobe_out_of_memory",
+		"oom/limit written":    "kprobe kprobe_memory_max_write",
 		"reclaim/domain":       "kprobe kprobe_try_to_free_mem_cgroup_pages",
 		"throttle/memory.high": "kprobe kprobe_handle_over_high",
 		"cache/refault":        "cgroupfs",
 	}
 	tracepoints := map[string]string{
 		"oom/decision":            "",
+		"oom/limit written":       "",
 		"reclaim/domain":          "",
 		"throttle/memory.high":    "",
 		"throttle/reclaim within": left, // of no use without the other
@@ -101,7 +104,8 @@ func TestPlan(t *testing.T) {
 		{"6.18, tracepoints at most", kernel618(), "tracepoint", 2, tracepoints},
 		{"6.18 under lockdown", locked(kernel618()), "", 2, tracepoints},
 		{"5.10", kernel510(), "", 2, pages},
-		{"5.10, cgroup v1", kernel510(), "", 1, with(pages, map[string]string{"throttle/memory.high": "", "throttle/reclaim within": left})},
+		{"5.10, cgroup v1", kernel510(), "", 1, with(pages, map[string]string{"throttle/memory.high": "", "throttle/reclaim within": left, "oom/limit written": left, "oom/pause": "fentry fentry_oom_synchronize"})},
+		{"6.18 under lockdown, cgroup v1", locked(kernel618()), "", 1, with(tracepoints, map[string]string{"oom/limit written": left, "oom/pause": "eventfd waiting_tasks"})},
 		{"5.10 under lockdown", locked(kernel510()), "", 2, with(tracepoints, pages)},
 		{"6.1 on arm64", kernel61arm64(), "", 2, with(kprobes, map[string]string{"oom/victim": "tp_btf mark_victim_walk"})},
 		{"7.1", kernel71(), "", 2, nil},
@@ -131,6 +135,9 @@ func TestPlanKeepsOrder(t *testing.T) {
 	choices := Plan(Table(), kernel618(), Request{Families: everything, CgroupVersion: 2})
 	var order []string
 	for _, p := range Table() {
+		if p.Cgroup == 1 {
+			continue
+		}
 		order = append(order, p.Family+"/"+p.Name)
 	}
 	var got []string
@@ -159,7 +166,7 @@ func TestPlanWantsWhatFamiliesNeed(t *testing.T) {
 		{[]string{"memory"}, nil},
 		{[]string{"cgroup"}, nil},
 		{[]string{"oom"}, []string{
-			"oom/decision", "oom/exit", "oom/memory freed", "oom/victim", "reclaim/direct", "reclaim/domain", "reclaim/memcg",
+			"oom/decision", "oom/exit", "oom/limit written", "oom/memory freed", "oom/victim", "reclaim/direct", "reclaim/domain", "reclaim/memcg",
 		}},
 		{[]string{"reclaim"}, []string{
 			"cache/delete", "reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",

@@ -128,6 +128,8 @@ func blank(typ string) event.Event {
 		return new(event.OOMKill)
 	case event.TypeOOMEnd:
 		return new(event.OOMEnd)
+	case event.TypeOOMPause:
+		return new(event.OOMPause)
 	case event.TypeReclaim:
 		return new(event.Reclaim)
 	case event.TypeKswapd:
