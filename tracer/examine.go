@@ -1,6 +1,9 @@
 package tracer
 
-import "github.com/oomtrace/oomtrace/tracer/cgroup"
+import (
+	"github.com/oomtrace/oomtrace/tracer/cgroup"
+	"github.com/oomtrace/oomtrace/tracer/container"
+)
 
 // Examination is what this machine allows.
 type Examination struct {
@@ -10,6 +13,7 @@ type Examination struct {
 	Cgroup       cgroup.Mount
 	CgroupErr    string
 	Capabilities []Capability
+	Runtimes     []container.Found // where container runtimes keep their state
 	Purposes     []PurposeState
 	Advice       []string
 }

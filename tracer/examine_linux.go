@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/oomtrace/oomtrace/tracer/cgroup"
+	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/hook"
 )
 
@@ -24,6 +25,7 @@ func Examine(o Options) *Examination {
 		x.CgroupErr = err.Error()
 	}
 	x.Cgroup = mount
+	x.Runtimes = container.NewResolver(container.Options{ProcRoot: o.ProcRoot, Roots: o.RuntimeRoots}).Survey()
 	kernel, err := hook.NewKernel()
 	if err != nil {
 		x.BTF = err.Error()

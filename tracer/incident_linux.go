@@ -92,9 +92,12 @@ func (t *Tracer) marked(r *decode.Mark) {
 			in.usage = r.Memory.Usage * t.page
 		}
 		in.memory = t.composition(in.first)
+		t.names.await(r.Trigger.Cgroup)
+		t.names.await(r.Domain)
 	} else {
 		reason = "group"
 	}
+	t.names.await(r.Victim.Cgroup)
 	in.kill(t, &r.Victim, reason)
 	in.waiting[r.Victim.Tgid] = process(&r.Victim)
 	if r.Mm.Known != 0 && flags&bpf.CoreOomFlagsOOM_SAME_MEMORY == 0 && t.sees(FamilyOOM, "memory freed") {

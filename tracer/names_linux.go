@@ -11,7 +11,6 @@ import (
 
 	"github.com/oomtrace/oomtrace/bpf"
 	"github.com/oomtrace/oomtrace/tracer/cgroup"
-	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/decode"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
@@ -26,22 +25,20 @@ type fileID struct {
 
 // names turns the kernel's ids into what people know things by.
 type names struct {
-	tree     *cgroup.Tree
-	procRoot string
+	tree       *cgroup.Tree
+	identities *identities
+	procRoot   string
 
-	containers map[string]*event.Container // by cgroup path
-	files      map[fileID]string           // below the root of its file system
+	files      map[fileID]string // below the root of its file system
 	mounts     map[uint32][]mountPoint
 	mountsRead time.Time
+	swept      time.Time
 }
 
 type mountPoint struct{ root, at string }
 
-func newNames(tree *cgroup.Tree, procRoot string) *names {
-	return &names{
-		tree: tree, procRoot: procRoot,
-		containers: make(map[string]*event.Container), files: make(map[fileID]string),
-	}
+func newNames(tree *cgroup.Tree, identities *identities, procRoot string) *names {
+	return &names{tree: tree, identities: identities, procRoot: procRoot, files: make(map[fileID]string)}
 }
 
 // cgroup names a memory cgroup; nil for id 0, which is none.
@@ -53,19 +50,27 @@ func (n *names) cgroup(id uint64) (*event.Cgroup, *event.Container) {
 	if !ok {
 		return &event.Cgroup{ID: id, Version: n.tree.Mount().Version}, nil
 	}
-	return &cg, n.container(cg.Path)
+	return &cg, n.identities.of(id, cg.Path)
 }
 
-func (n *names) container(path string) *event.Container {
-	c, ok := n.containers[path]
-	if !ok {
-		if len(n.containers) > maxFiles {
-			clear(n.containers)
-		}
-		c = container.FromPath(path)
-		n.containers[path] = c
+// await gives the names of a cgroup a few milliseconds to be found.
+func (n *names) await(id uint64) {
+	if cg, ok := n.tree.Resolve(id); ok {
+		n.identities.await(id, cg.Path)
 	}
-	return c
+}
+
+// sweep forgets now and then what the cgroups stood for that the tree has
+// forgotten.
+func (n *names) sweep() {
+	if time.Since(n.swept) < time.Minute {
+		return
+	}
+	n.swept = time.Now()
+	n.identities.sweep(func(id uint64) bool {
+		_, ok := n.tree.Lookup(id)
+		return ok
+	})
 }
 
 func (n *names) domain(id uint64) *event.Domain {

@@ -27,7 +27,7 @@ not a line
 func dev(major, minor uint32) uint32 { return major<<20 | minor }
 
 func TestMounted(t *testing.T) {
-	n := newNames(nil, fakeRoot(t, map[string]string{"self/mountinfo": mountinfo}))
+	n := newNames(nil, nil, fakeRoot(t, map[string]string{"self/mountinfo": mountinfo}))
 	for _, c := range []struct {
 		name, path string
 		dev        uint32
@@ -57,7 +57,7 @@ func TestMounted(t *testing.T) {
 // file of it.
 func TestMountsAreReadAgain(t *testing.T) {
 	root := fakeRoot(t, map[string]string{"self/mountinfo": "22 1 8:1 / / rw - ext4 x rw\n"})
-	n := newNames(nil, root)
+	n := newNames(nil, nil, root)
 	if got := n.mounted(dev(8, 9), "/f"); got != "…/f" {
 		t.Fatal(got)
 	}
@@ -75,7 +75,7 @@ func TestMountsAreReadAgain(t *testing.T) {
 }
 
 func TestMountsUnreadable(t *testing.T) {
-	if got := newNames(nil, t.TempDir()).mounted(dev(8, 1), "/f"); got != "…/f" {
+	if got := newNames(nil, nil, t.TempDir()).mounted(dev(8, 1), "/f"); got != "…/f" {
 		t.Error(got)
 	}
 }
@@ -111,7 +111,7 @@ func TestUnescapeMount(t *testing.T) {
 }
 
 func TestFile(t *testing.T) {
-	n := newNames(nil, fakeRoot(t, map[string]string{"self/mountinfo": mountinfo}))
+	n := newNames(nil, nil, fakeRoot(t, map[string]string{"self/mountinfo": mountinfo}))
 	name := func(dev, generation uint32, inode uint64, path string) {
 		n.named(&decode.File{CoreRecFile: &bpf.CoreRecFile{Dev: dev, Generation: generation, Inode: inode}, Path: path})
 	}
@@ -134,7 +134,7 @@ func TestFile(t *testing.T) {
 }
 
 func TestFilesAreBounded(t *testing.T) {
-	n := newNames(nil, t.TempDir())
+	n := newNames(nil, nil, t.TempDir())
 	for i := range uint64(maxFiles + 10) {
 		n.named(&decode.File{CoreRecFile: &bpf.CoreRecFile{Inode: i}, Path: "/f"})
 	}
@@ -148,7 +148,7 @@ func TestFilesAreBounded(t *testing.T) {
 
 func TestNamesOfCgroups(t *testing.T) {
 	tree := cgroup.NewTree(cgroup.Mount{Root: t.TempDir(), Version: 2}, cgroup.Options{})
-	n := newNames(tree, t.TempDir())
+	n := newNames(tree, unresolved(), t.TempDir())
 	tree.Add(7, "/system.slice/nginx.service")
 	if cg, c := n.cgroup(0); cg != nil || c != nil || n.domain(0) != nil {
 		t.Errorf("id 0: %v, %v", cg, c)

@@ -16,8 +16,8 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
-	"github.com/oomtrace/oomtrace/bpf"
 	"github.com/oomtrace/oomtrace/tracer/cgroup"
+	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/hook"
 	"github.com/oomtrace/oomtrace/tracer/tally"
@@ -95,11 +95,13 @@ func Open(o Options) (*Tracer, error) {
 	}
 	t := &Tracer{
 		opts: o, mount: mount, page: uint64(os.Getpagesize()), procRoot: o.ProcRoot,
-		names: newNames(cgroup.NewTree(mount, cgroup.Options{}), o.ProcRoot), gfp: newGFP(),
+		gfp:   newGFP(),
 		roots: make(map[uint64]bool), incidents: make(map[uint64]*incident), samples: make(map[uint64]sample),
 		pressures: make(map[uint64]uint64), stats: make(map[uint64]cgroup.Stat), recent: make(map[uint64]uint64),
 		began: time.Now(),
 	}
+	resolver := container.NewResolver(container.Options{ProcRoot: o.ProcRoot, Roots: o.RuntimeRoots, Below: mount.Normalize})
+	t.names = newNames(cgroup.NewTree(mount, cgroup.Options{}), newIdentities(resolver, o.Warn), o.ProcRoot)
 	t.counters.init()
 	t.symbols = sync.OnceValue(func() *symbols {
 		s, err := loadSymbols(o.ProcRoot)
@@ -140,6 +142,8 @@ func Open(o Options) (*Tracer, error) {
 		t.session.Close()
 		return nil, fmt.Errorf("ring buffer: %w", err)
 	}
+	t.names.identities.wake = func() { _ = t.reader.Flush() }
+	go t.names.identities.run()
 	if o.wants(FamilyCache) {
 		t.cache = tally.NewCache(t.session.Maps)
 		t.seedStats()
@@ -167,118 +171,6 @@ func (t *Tracer) usable() error {
 		return nil
 	}
 	return &Unsupported{Missing: missing, Remedy: []string{"`oomtrace doctor` tells what this kernel allows"}}
-}
-
-// seed learns the cgroups and sets the filter, once their lifecycle is followed.
-func (t *Tracer) seed(s *hook.Session) error {
-	if err := t.names.tree.Scan(); err != nil {
-		t.opts.Warn(err.Error())
-	}
-	watched, wanted := s.Maps["watched"], s.Maps["wanted_paths"]
-	for _, sel := range t.opts.Cgroups {
-		id, err := t.find(sel)
-		if err != nil {
-			return err
-		}
-		if sel.Path != "" {
-			if path := t.mount.Normalize(sel.Path); len(path) < bpfPathLen {
-				var key [bpfPathLen]byte
-				copy(key[:], path)
-				if err := wanted.Put(key, uint8(1)); err != nil {
-					return fmt.Errorf("map wanted_paths: %w", err)
-				}
-			}
-		}
-		for _, id := range id {
-			if err := t.watch(watched, id); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// bpfPathLen is PATH_LEN of the programs: longer paths cannot be waited for in
-// the kernel.
-const bpfPathLen = len(bpf.CoreRecCgroup{}.Path)
-
-// watch adds a cgroup and all below it to the filter.
-func (t *Tracer) watch(watched *ebpf.Map, id uint64) error {
-	t.roots[id] = true
-	if err := watched.Put(id, uint8(1)); err != nil {
-		return fmt.Errorf("map watched: %w", err)
-	}
-	for below := range t.names.tree.Subtree(id) {
-		if err := watched.Put(below, uint8(1)); err != nil {
-			return fmt.Errorf("map watched: %w", err)
-		}
-	}
-	return nil
-}
-
-// find gives the cgroups that a selector means now.
-func (t *Tracer) find(sel Selector) ([]uint64, error) {
-	tree := t.names.tree
-	switch {
-	case sel.ID != 0:
-		if _, ok := tree.Resolve(sel.ID); !ok {
-			return nil, &SelectorError{sel, fmt.Errorf("no memory cgroup with id %d below %s", sel.ID, t.mount.Root),
-				"an id is the inode number of a cgroup's directory: stat -c %i DIR"}
-		}
-		return []uint64{sel.ID}, nil
-	case sel.PID != 0:
-		path, err := t.mount.PathOf(t.procRoot, sel.PID)
-		if err != nil {
-			return nil, &SelectorError{sel, err, ""}
-		}
-		id, ok := tree.ByPath(path)
-		if !ok {
-			return nil, &SelectorError{sel, fmt.Errorf("process %d is in cgroup %s, which is not below %s", sel.PID, path, t.mount.Root), ""}
-		}
-		return []uint64{id}, nil
-	case sel.Path != "":
-		if id, ok := tree.ByPath(t.mount.Normalize(sel.Path)); ok {
-			return []uint64{id}, nil
-		}
-		return nil, nil // waited for
-	}
-	var out []uint64
-	for id, path := range tree.All() {
-		if t.matches(sel, path) {
-			out = append(out, id)
-		}
-	}
-	return out, nil
-}
-
-// matches tells whether a cgroup's path is what a selector by name means.
-func (t *Tracer) matches(sel Selector, path string) bool {
-	c := t.names.container(path)
-	switch {
-	case sel.Path != "":
-		return t.mount.Normalize(sel.Path) == path
-	case c == nil:
-		return false
-	case sel.Container != "":
-		return c.Name == sel.Container || c.Unit == sel.Container ||
-			len(sel.Container) >= 8 && strings.HasPrefix(c.ID, sel.Container)
-	case sel.Pod != "":
-		return c.Pod != nil && c.Pod.UID == sel.Pod
-	}
-	return false
-}
-
-// selected tells whether a cgroup is traced.
-func (t *Tracer) selected(id uint64) bool {
-	if len(t.opts.Cgroups) == 0 || t.roots[id] {
-		return true
-	}
-	for root := range t.roots {
-		if t.names.tree.Descends(id, root) {
-			return true
-		}
-	}
-	return false
 }
 
 // sees tells whether a purpose of the attach plan is served by a hook.
@@ -319,6 +211,7 @@ func (t *Tracer) Session() *hook.Session { return t.session }
 // Close detaches from the kernel. A Run that is still under way ends with an
 // error.
 func (t *Tracer) Close() error {
+	t.names.identities.close()
 	err := t.reader.Close()
 	t.running.Lock()
 	defer t.running.Unlock()

@@ -108,9 +108,13 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		if err := t.drain(ctx, &rec); err != nil {
 			return err
 		}
+		if err := t.identified(); err != nil {
+			return err
+		}
 		if time.Now().After(keep) {
 			keep = time.Now().Add(houseKeeping)
 			t.clock.measure()
+			t.names.sweep()
 			if err := t.tellLosses(); err != nil {
 				return err
 			}
@@ -206,6 +210,9 @@ func (t *Tracer) finish() error {
 		return err
 	}
 	if _, err := t.settleIncidents(t.clock.now(), true); err != nil {
+		return err
+	}
+	if err := t.identified(); err != nil {
 		return err
 	}
 	if err := t.tellIntervals(); err != nil {
@@ -309,23 +316,22 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 	switch bpf.CoreCgroupChange(r.Change) {
 	case bpf.CoreCgroupChangeCGROUP_MKDIR:
 		tree.Add(r.Id, r.Path)
+		t.names.identities.appeared(r.Id, r.Path, false)
 		state = "appeared"
 	case bpf.CoreCgroupChangeCGROUP_RENAME:
 		tree.Rename(r.Id, r.Path)
+		t.names.identities.forget(r.Id)
 	case bpf.CoreCgroupChangeCGROUP_RMDIR:
 		tree.Remove(r.Id)
 		state = "gone"
 	case bpf.CoreCgroupChangeCGROUP_ATTACH:
+		if cg, ok := tree.Resolve(r.Id); ok {
+			t.names.identities.appeared(r.Id, cg.Path, true)
+		}
 		state = "identified"
 	}
 	if state == "appeared" && len(t.opts.Cgroups) > 0 {
-		for _, sel := range t.opts.Cgroups {
-			if t.matches(sel, r.Path) {
-				if err := t.watch(t.session.Maps["watched"], r.Id); err != nil {
-					t.opts.Warn(err.Error())
-				}
-			}
-		}
+		t.follow(r.Id, r.Path, t.names.identities.of(r.Id, r.Path))
 	}
 	if state == "" || !t.opts.wants(FamilyCgroup) || !t.selected(r.Id) {
 		return nil

@@ -9,15 +9,21 @@ import (
 	"testing"
 
 	"github.com/oomtrace/oomtrace/tracer/cgroup"
+	"github.com/oomtrace/oomtrace/tracer/container"
 )
 
 // unattached is a tracer that only knows names: what needs no kernel.
 func unattached(t testing.TB, version int, procRoot string) *Tracer {
 	mount := cgroup.Mount{Root: t.TempDir(), Version: version}
 	return &Tracer{
-		mount: mount, page: 4096, procRoot: procRoot, names: newNames(cgroup.NewTree(mount, cgroup.Options{}), procRoot),
-		roots: make(map[uint64]bool), samples: make(map[uint64]sample),
+		mount: mount, page: 4096, procRoot: procRoot, names: newNames(cgroup.NewTree(mount, cgroup.Options{}), unresolved(), procRoot),
+		roots: make(map[uint64]bool), samples: make(map[uint64]sample), opts: Options{Warn: func(string) {}},
 	}
+}
+
+// unresolved are identities of which nobody is running who looks for names.
+func unresolved() *identities {
+	return newIdentities(container.NewResolver(container.Options{}), func(string) {})
 }
 
 const (
@@ -59,7 +65,7 @@ func TestMatches(t *testing.T) {
 		{"nothing", Selector{}, dockerPath, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := tr.matches(c.sel, c.path); got != c.want {
+			if got := tr.matches(c.sel, c.path, container.FromPath(c.path)); got != c.want {
 				t.Errorf("%+v matches %s: %v", c.sel, c.path, got)
 			}
 		})

@@ -10,6 +10,7 @@ package tracer
 import (
 	"time"
 
+	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
@@ -57,6 +58,9 @@ type Options struct {
 	// are mounted; empty means /sys/fs/cgroup and /proc.
 	CgroupRoot string
 	ProcRoot   string
+	// RuntimeRoots are further directories in which container runtimes keep their
+	// state, as the host has them.
+	RuntimeRoots []container.Root
 	// Tier caps how the tracer may see.
 	Tier string
 	// Version is what the header calls this program.
@@ -73,9 +77,10 @@ type Selector struct {
 	ID   uint64 // kernfs id
 	Path string // below the memory controller's mount; need not exist yet
 	PID  int    // the cgroup this process is in
-	// Container is a container's id (or a prefix of 8 or more characters).
+	// Container is a container's name or id (or a prefix of 8 or more characters
+	// of it), or a systemd unit's name. It need not run yet.
 	Container string
-	// Pod is a pod's UID.
+	// Pod is a pod's [NAMESPACE/]NAME or UID. It need not run yet.
 	Pod string
 }
 

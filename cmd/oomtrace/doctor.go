@@ -60,6 +60,7 @@ type diagnosis struct {
 	CgroupError  string       `json:"cgroup_error,omitempty"`
 	Capabilities []capability `json:"capabilities"`
 	Limits       []limit      `json:"limits"`
+	Runtimes     []found      `json:"runtimes"`
 	Hooks        []hookState  `json:"hooks"`
 	Families     []family     `json:"families"`
 	Advice       []string     `json:"advice"`
@@ -76,6 +77,14 @@ type capability struct {
 	Have     bool   `json:"have"`
 	Required bool   `json:"required"`
 	For      string `json:"for"`
+}
+
+// found is a directory with a container runtime's state.
+type found struct {
+	Runtime    string `json:"runtime"`
+	Dir        string `json:"dir"`
+	Containers *int   `json:"containers,omitempty"` // that it keeps there, running or not
+	Error      string `json:"error,omitempty"`
 }
 
 type hookState struct {
@@ -102,7 +111,7 @@ type family struct {
 func diagnose(x *tracer.Examination) *diagnosis {
 	d := &diagnosis{
 		Kernel: x.Kernel, Arch: x.Arch, Version: version(), BTF: x.BTF == "", BTFError: x.BTF, Lockdown: x.Lockdown,
-		CgroupError: x.CgroupErr, Capabilities: []capability{}, Hooks: []hookState{}, Advice: x.Advice,
+		CgroupError: x.CgroupErr, Capabilities: []capability{}, Runtimes: []found{}, Hooks: []hookState{}, Advice: x.Advice,
 	}
 	if d.Advice == nil {
 		d.Advice = []string{}
@@ -112,6 +121,9 @@ func diagnose(x *tracer.Examination) *diagnosis {
 	}
 	for _, c := range x.Capabilities {
 		d.Capabilities = append(d.Capabilities, capability{c.Name, c.Have, c.Required, c.For})
+	}
+	for _, r := range x.Runtimes {
+		d.Runtimes = append(d.Runtimes, found{r.Runtime, r.Dir, r.Containers, r.Err})
 	}
 	for _, p := range x.Purposes {
 		d.Hooks = append(d.Hooks, hookState{p.Family, p.Name, p.Open, p.Kind, p.Hook, p.Passed, p.Without})

@@ -176,6 +176,13 @@ func (d *diagnosis) text(columns int) string {
 		}
 		p.wrap(fmt.Sprintf("  %-34s", term.Clean(l.Name)), 36, text)
 	}
+	p.heading("container runtimes")
+	if len(d.Runtimes) == 0 {
+		p.wrap("  ", 2, "none has its state in the usual places; names are then not known: --runtime-root NAME=DIR")
+	}
+	for _, r := range d.Runtimes {
+		p.row(2, r.Runtime, r.text())
+	}
 	if len(d.Hooks) > 0 {
 		p.heading("hooks")
 	}
@@ -207,6 +214,16 @@ func (c capability) text() string {
 		return "no, needed to " + c.For
 	}
 	return "no; without it oomtrace cannot " + c.For
+}
+
+func (f found) text() string {
+	switch {
+	case f.Error != "":
+		return f.Dir + ": " + f.Error
+	case *f.Containers == 1:
+		return f.Dir + ": 1 container"
+	}
+	return fmt.Sprintf("%s: %d containers", f.Dir, *f.Containers)
 }
 
 func (h hookState) row(p *page) {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/oomtrace/oomtrace/tracer"
+	"github.com/oomtrace/oomtrace/tracer/container"
 )
 
 // Outputs of the live trace.
@@ -24,13 +25,17 @@ type common struct {
 	verbose    bool
 	cgroupRoot string
 	procRoot   string
+	runtimes   []string
 	tier       string
+
+	runtimeRoots []container.Root
 }
 
 func (c *common) add(fs *pflag.FlagSet) {
 	fs.StringVarP(&c.output, "output", "o", outputText, "`FORMAT` of stdout: text, or json with one object a line")
 	fs.StringVar(&c.cgroupRoot, "cgroup-root", "", "`DIR` where the host's cgroups are mounted (default /sys/fs/cgroup)")
 	fs.StringVar(&c.procRoot, "proc-root", "", "`DIR` where the host's proc is mounted, such as /host/proc (default /proc)")
+	fs.StringArrayVar(&c.runtimes, "runtime-root", nil, "`NAME=DIR` where a container runtime keeps its state, beside the usual places: docker=/data/docker; repeatable")
 	fs.BoolVar(&c.noColor, "no-color", false, "no colours on a terminal either; NO_COLOR in the environment does the same")
 	fs.BoolVarP(&c.verbose, "verbose", "v", false, "tell on stderr what is attached where")
 	fs.BoolP("help", "h", false, "show this")
@@ -43,12 +48,19 @@ func (c *common) check() error {
 	if err := oneOf("-o, --output", c.output, outputText, outputJSON); err != nil {
 		return err
 	}
+	for _, arg := range c.runtimes {
+		root, err := container.ParseRoot(arg)
+		if err != nil {
+			return usagef("--runtime-root: %v", err)
+		}
+		c.runtimeRoots = append(c.runtimeRoots, root)
+	}
 	return oneOf("--tier", c.tier, "best", tracer.TierKprobe, tracer.TierTracepoint)
 }
 
 // options are the tracer's as far as the common flags say.
 func (c *common) options() tracer.Options {
-	o := tracer.Options{CgroupRoot: c.cgroupRoot, ProcRoot: c.procRoot, Tier: c.tier, Version: version()}
+	o := tracer.Options{CgroupRoot: c.cgroupRoot, ProcRoot: c.procRoot, RuntimeRoots: c.runtimeRoots, Tier: c.tier, Version: version()}
 	if c.tier == "best" {
 		o.Tier = tracer.TierBest
 	}
@@ -90,8 +102,8 @@ type liveFlags struct {
 
 func (f *liveFlags) add(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.cgroups, "cgroup", "c", nil, "a cgroup and all below it, by `ID|PATH`: below the cgroup mount or in full, also when it is yet to come; repeatable")
-	fs.StringArrayVar(&f.containers, "container", nil, "a container, by `NAME|ID` or the beginning of its id (8 or more characters); repeatable")
-	fs.StringArrayVar(&f.pods, "pod", nil, "a pod, by its `UID` (by [NAMESPACE/]NAME not in this version); repeatable")
+	fs.StringArrayVar(&f.containers, "container", nil, "a container, by `NAME|ID` or the beginning of its id (8 or more characters), also when it is yet to come; repeatable")
+	fs.StringArrayVar(&f.pods, "pod", nil, "a pod, by `[NS/]NAME` or its UID, also when it is yet to come; repeatable")
 	fs.StringArrayVarP(&f.pids, "pid", "p", nil, "the cgroup of the process `PID`; repeatable")
 	fs.StringArrayVarP(&f.events, "event", "e", nil, "`LIST` of what to trace: "+strings.Join(tracer.Families(), ", ")+", or all (default "+strings.Join(tracer.DefaultFamilies(), ",")+")")
 	fs.DurationVar(&f.minStall, "min-stall", 0, "leave out stalls that are shorter than `DURATION` (default 1ms for text, 0 for json and captures)")
@@ -227,11 +239,8 @@ func cgroupSelector(arg string) (tracer.Selector, error) {
 	return tracer.Selector{ID: id}, nil
 }
 
-// podSelector takes a pod's UID. Names of pods stand in no cgroup's path.
+// podSelector takes [NAMESPACE/]NAME or a UID.
 func podSelector(arg string) (tracer.Selector, error) {
-	if isUID(arg) {
-		return tracer.Selector{Pod: arg}, nil
-	}
 	namespace, name, qualified := strings.Cut(arg, "/")
 	if !qualified {
 		namespace, name = "", arg
@@ -239,18 +248,5 @@ func podSelector(arg string) (tracer.Selector, error) {
 	if name == "" || qualified && namespace == "" || strings.Contains(name, "/") {
 		return tracer.Selector{}, usagef("--pod: %q is neither a UID nor [NAMESPACE/]NAME", arg)
 	}
-	if qualified {
-		namespace = "-n " + namespace + " "
-	}
-	return tracer.Selector{}, &tracer.Unsupported{
-		Missing: []string{"--pod " + arg + ": this version cannot find a pod by its name"},
-		Remedy:  []string{"give its UID: --pod $(kubectl get pod " + namespace + name + " -o jsonpath={.metadata.uid})"},
-	}
-}
-
-// isUID tells a pod's UID, as the API server and the kubelet make them, from a
-// name: 32 hexadecimal digits, with or without hyphens between them.
-func isUID(s string) bool {
-	digits := strings.ReplaceAll(s, "-", "")
-	return len(digits) == 32 && (len(s) == 32 || len(s) == 36) && strings.Trim(digits, "0123456789abcdef") == ""
+	return tracer.Selector{Pod: arg}, nil
 }

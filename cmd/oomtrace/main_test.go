@@ -15,6 +15,7 @@ import (
 
 	"github.com/oomtrace/oomtrace/tracer"
 	"github.com/oomtrace/oomtrace/tracer/cgroup"
+	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
@@ -163,6 +164,10 @@ func examineFake(tracer.Options) *tracer.Examination {
 	return &tracer.Examination{
 		Kernel: "6.1.0", Arch: "amd64", Lockdown: "integrity\x1b[2J\u009b", Cgroup: cgroup.Mount{Root: "/sys/fs/cgroup", Version: 1},
 		Capabilities: []tracer.Capability{{Name: "CAP_BPF", Have: have, For: "load eBPF programs", Required: true}},
+		Runtimes: []container.Found{
+			{Root: container.Root{Runtime: "docker", Dir: "/var/lib/docker"}, Containers: new(int)},
+			{Root: container.Root{Runtime: "podman", Dir: "/data\x1b[2J"}, Err: "permission denied"},
+		},
 		Purposes: []tracer.PurposeState{
 			{Family: "oom", Name: "victim", Open: true, Kind: "tp_btf", Hook: "mark_victim,signal_generate"},
 			{Family: "oom", Name: "decision", Passed: []string{"fentry: not permitted", "kprobe: not permitted"}, Without: "the scores"},

@@ -13,11 +13,18 @@ import (
 // otherwise.
 const DefaultTombstones = 16384
 
+// DefaultMaxAge is how long a Tree remembers a removed cgroup at most unless told
+// otherwise.
+const DefaultMaxAge = time.Hour
+
 // Options of a Tree; the zero value is good.
 type Options struct {
 	// MaxTombstones bounds how many removed cgroups are remembered: the longest
 	// gone are forgotten first. 0 means DefaultTombstones, below 0 none.
 	MaxTombstones int
+	// MaxAge bounds how long they are remembered; looked at when one more is
+	// removed. 0 means DefaultMaxAge.
+	MaxAge time.Duration
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -30,6 +37,7 @@ type Tree struct {
 	mount  Mount
 	now    func() time.Time
 	max    int
+	age    time.Duration
 	handle func(root string, id uint64) (path string, err error)
 
 	scanning sync.Mutex // one scan at a time
@@ -63,6 +71,9 @@ func NewTree(m Mount, o Options) *Tree {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.MaxAge == 0 {
+		o.MaxAge = DefaultMaxAge
+	}
 	if o.MaxTombstones == 0 {
 		o.MaxTombstones = DefaultTombstones
 	}
@@ -70,6 +81,7 @@ func NewTree(m Mount, o Options) *Tree {
 		mount:   m,
 		now:     o.Now,
 		max:     max(o.MaxTombstones, 0),
+		age:     o.MaxAge,
 		handle:  pathByHandle,
 		nodes:   make(map[uint64]*node),
 		paths:   make(map[string]*node),
@@ -192,8 +204,13 @@ func (t *Tree) bury(n *node, now time.Time) {
 	n.died = now
 	n.tick = t.tick
 	n.grave = t.graves.PushBack(n)
-	for t.graves.Len() > t.max {
-		dead := t.graves.Remove(t.graves.Front()).(*node)
+	for t.graves.Len() > 0 {
+		oldest := t.graves.Front()
+		dead := oldest.Value.(*node)
+		if t.graves.Len() <= t.max && now.Sub(dead.died) <= t.age {
+			break
+		}
+		t.graves.Remove(oldest)
 		delete(t.nodes, dead.id)
 	}
 }

@@ -2,23 +2,26 @@
 // container, a pod or a systemd unit.
 //
 // FromPath knows only what the path itself says, by the shapes that runtimes and
-// systemd give their cgroups. Names and images, which stand in the runtimes'
-// state on disk, are to be added to what it returns.
+// systemd give their cgroups. A Resolver adds names and images, which stand in
+// the runtimes' state on disk. No runtime's API is asked.
 package container
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-// Runtimes as they stand in event.Container. Which low-level runtime (runc,
-// crun) made a cgroup cannot be seen from its path.
+// Runtimes as they stand in event.Container. Runc and Crun are for containers
+// that were started with these alone; their cgroups' paths do not say so.
 const (
 	Docker     = "docker"
 	Containerd = "containerd"
 	CRIO       = "cri-o"
 	Podman     = "podman"
+	Runc       = "runc"
+	Crun       = "crun"
 	LXC        = "lxc"
 	Nspawn     = "nspawn"
 	Systemd    = "systemd"
@@ -31,7 +34,8 @@ const (
 // The innermost container counts, also for cgroups below it: what runs in a
 // container under its own systemd is the container. A pod's own cgroup gives a
 // Container with nothing but its Pod. Systemd units are what is left: the
-// innermost service, scope, socket, mount or swap outside of any container.
+// innermost service, scope, socket, mount or swap outside of any container. The
+// container around a container is its Parent.
 //
 // Runtime is never guessed: where only an id can be recognised it is "unknown".
 // The path may hold any bytes; so may names that were unescaped from it.
@@ -40,13 +44,14 @@ func FromPath(path string) *event.Container {
 	for p := path; p != ""; {
 		above, name := cut(p)
 		if uid, ok := podUID(above, name); ok {
-			return &event.Container{Pod: &event.Pod{UID: uid}}
+			return &event.Container{Pod: &event.Pod{UID: uid}, Parent: around(above)}
 		}
 		if c, ok := match(above, name); ok {
 			found := c // so that only what is found is allocated
 			if found.Pod == nil {
 				found.Pod = podAbove(above)
 			}
+			found.Parent = around(above)
 			return &found
 		}
 		if unit == "" && isUnit(name) {
@@ -58,6 +63,20 @@ func FromPath(path string) *event.Container {
 		return nil
 	}
 	return &event.Container{Name: unitName(unit), Runtime: Systemd, Unit: unit}
+}
+
+// around gives the container that a path lies in: a pod or unit is none.
+func around(path string) *event.Container {
+	for path != "" {
+		above, name := cut(path)
+		if c, ok := match(above, name); ok {
+			c.Pod = cmp.Or(c.Pod, podAbove(above))
+			c.Parent = around(above)
+			return &c
+		}
+		path = above
+	}
+	return nil
 }
 
 // cut takes the last name off a path; slashes that stand together are one.

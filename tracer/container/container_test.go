@@ -23,6 +23,11 @@ func in(pod string, c *event.Container) *event.Container {
 	return c
 }
 
+func inside(outer, c *event.Container) *event.Container {
+	c.Parent = outer
+	return c
+}
+
 func pod(uid string) *event.Container { return in(uid, &event.Container{}) }
 
 func named(runtime, name string) *event.Container {
@@ -43,7 +48,7 @@ var paths = []struct {
 	{"docker/" + id, by(Docker, id)},
 	{"/docker/" + id + "/init.scope", by(Docker, id)},
 	{"/docker/" + id + "/system.slice/nginx.service", by(Docker, id)},
-	{"/docker/" + id + "/docker/" + id2, by(Docker, id2)},
+	{"/docker/" + id + "/docker/" + id2, inside(by(Docker, id), by(Docker, id2))},
 	{"/system.slice/docker-" + id + ".scope", by(Docker, id)},
 	{"/system.slice/docker.service/docker/" + id, by(Docker, id)},
 	{"/user.slice/user-1000.slice/user@1000.service/user.slice/docker-" + id + ".scope", by(Docker, id)},
@@ -98,21 +103,21 @@ var paths = []struct {
 
 	// Kubernetes in a container
 	{"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod" + uid_ + ".slice/cri-containerd-" + id + ".scope", in(uid, by(Containerd, id))},
-	{"/docker/" + id2 + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + uid_ + ".slice/cri-containerd-" + id + ".scope", in(uid, by(Containerd, id))},
-	{"/docker/" + id2 + "/kubepods/burstable/pod" + uid + "/" + id, in(uid, by(Unknown, id))},
-	{"/docker/" + id2 + "/kubelet/kubepods/pod" + uid, pod(uid)},
+	{"/docker/" + id2 + "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + uid_ + ".slice/cri-containerd-" + id + ".scope", inside(by(Docker, id2), in(uid, by(Containerd, id)))},
+	{"/docker/" + id2 + "/kubepods/burstable/pod" + uid + "/" + id, inside(by(Docker, id2), in(uid, by(Unknown, id)))},
+	{"/docker/" + id2 + "/kubelet/kubepods/pod" + uid, inside(by(Docker, id2), pod(uid))},
 	{"/docker/" + id2 + "/system.slice/containerd.service", by(Docker, id2)},
-	{"/kubepods/pod" + uid + "/" + id2 + "/docker/" + id, in(uid, by(Docker, id))},
+	{"/kubepods/pod" + uid + "/" + id2 + "/docker/" + id, inside(in(uid, by(Unknown, id2)), in(uid, by(Docker, id)))},
 
 	// podman
 	{"/machine.slice/libpod-" + id + ".scope", by(Podman, id)},
 	{"/machine.slice/libpod-" + id + ".scope/container", by(Podman, id)},
-	{"/machine.slice/machine-libpod_pod_" + id2 + ".slice/libpod-" + id + ".scope", by(Podman, id)},
-	{"/machine.slice/machine-libpod_pod_" + id2 + ".slice", nil},
+	{"/machine.slice/machine-libpod_pod_" + id2 + ".slice/libpod-" + id + ".scope", in(id2, by(Podman, id))},
+	{"/machine.slice/machine-libpod_pod_" + id2 + ".slice", pod(id2)},
 	{"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + id + ".scope", by(Podman, id)},
 	{"/libpod_parent/libpod-" + id, by(Podman, id)},
-	{"/libpod_parent/" + id2 + "/libpod-" + id, by(Podman, id)},
-	{"/libpod_parent/" + id2, nil},
+	{"/libpod_parent/" + id2 + "/libpod-" + id, in(id2, by(Podman, id))},
+	{"/libpod_parent/" + id2, pod(id2)},
 	{"/libpod_parent/conmon", nil},
 	{"/system.slice/web.service/libpod-payload-" + id, by(Podman, id)},
 	{"/system.slice/web.service/runtime", unit("web.service", "web")},
@@ -124,8 +129,8 @@ var paths = []struct {
 	{"/lxc.payload/web", named(LXC, "web")},
 	{"/lxc/101/ns", named(LXC, "101")},
 	{"/lxc/101", named(LXC, "101")},
-	{"/lxc/a/lxc/b", named(LXC, "b")},
-	{"/lxc.payload.a/docker/" + id, by(Docker, id)},
+	{"/lxc/a/lxc/b", inside(named(LXC, "a"), named(LXC, "b"))},
+	{"/lxc.payload.a/docker/" + id, inside(named(LXC, "a"), by(Docker, id))},
 	{"/lxc.monitor.web", nil},
 	{"/lxc.monitor/web", nil},
 	{"/lxc.payload.", nil},
@@ -191,7 +196,13 @@ func show(c *event.Container) string {
 	}
 	s := c.Runtime + " id=" + c.ID + " name=" + c.Name + " unit=" + c.Unit
 	if c.Pod != nil {
-		s += " pod=" + c.Pod.UID
+		s += " pod=" + c.Pod.Namespace + "/" + c.Pod.Name + "=" + c.Pod.UID
+	}
+	if c.Image != "" {
+		s += " image=" + c.Image
+	}
+	if c.Parent != nil {
+		s += " in [" + show(c.Parent) + "]"
 	}
 	return s
 }

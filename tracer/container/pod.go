@@ -19,10 +19,18 @@ func podAbove(path string) *event.Pod {
 }
 
 // podUID recognises a pod's own cgroup: kubepods[/QOS]/podUID of the cgroupfs
-// driver, kubepods[-QOS]-podUID.slice of the systemd driver.
+// driver, kubepods[-QOS]-podUID.slice of the systemd driver; of podman
+// libpod_parent/ID and machine-libpod_pod_ID.slice.
 func podUID(above, name string) (string, bool) {
 	if slice, ok := strings.CutSuffix(name, ".slice"); ok {
+		if _, id, ok := strings.Cut(slice, "-libpod_pod_"); ok {
+			return id, isID(id)
+		}
 		return sliceUID(slice)
+	}
+	if isID(name) {
+		_, parent := cut(above)
+		return name, parent == "libpod_parent"
 	}
 	uid, ok := strings.CutPrefix(name, "pod")
 	if !ok || !isUID(uid) {

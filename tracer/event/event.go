@@ -85,9 +85,11 @@ type Container struct {
 	Image   string `json:"image,omitempty"`
 	Pod     *Pod   `json:"pod,omitempty"`
 	Unit    string `json:"unit,omitempty"` // systemd unit
+	// Parent is the container that this one runs in.
+	Parent *Container `json:"parent,omitempty"`
 }
 
-// Pod is a Kubernetes pod.
+// Pod is a Kubernetes pod; of podman's pods only the UID, their id, is known.
 type Pod struct {
 	Name      string `json:"name,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
