@@ -78,6 +78,10 @@ func (t *Tracer) marked(r *decode.Mark) {
 	in.group = in.group || flags&bpf.CoreOomFlagsOOM_GROUP != 0
 	in.shared = in.shared || flags&bpf.CoreOomFlagsOOM_SHARED != 0
 	reason := "chosen"
+	if flags&bpf.CoreOomFlagsOOM_NO_VICTIM != 0 {
+		in.spared(t, r.CoreRecOomMark)
+		return
+	}
 	if in.first == nil {
 		mark := *r.CoreRecOomMark
 		in.first = &mark
@@ -210,7 +214,7 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 			over = over || gone // removed: nobody can tell any more
 		}
 		switch {
-		case over || in.foreign || now >= in.deadline || final:
+		case over || in.foreign || in.first.Victim.Tgid == 0 || now >= in.deadline || final:
 			delete(t.incidents, id)
 			if err := t.emitEnd(in); err != nil {
 				return 0, err
@@ -236,6 +240,7 @@ func (t *Tracer) emitKill(in *incident) error {
 	}
 	e.Trigger.Actor = t.names.actor(&in.trigger)
 	e.Trigger.Stack = in.stack
+	e.Trigger.InvokedBy, e.Trigger.InvokedBySource = t.invokedBy(m)
 	if flags&bpf.CoreOomFlagsOOM_GFP != 0 {
 		e.Trigger.Order, e.Trigger.GFPFlags = nonNegative(m.Order), t.gfp.String(m.Gfp)
 	}
@@ -255,19 +260,21 @@ func (t *Tracer) emitKill(in *incident) error {
 		e.Domain.TotalPages = &total
 	}
 
-	e.Victim.Actor = t.names.actor(&m.Victim)
-	t.weigh(&e.Victim, &m.Mm, total)
-	if told {
-		points := m.Points
-		e.Victim.Badness = &points
+	if flags&bpf.CoreOomFlagsOOM_NO_VICTIM != 0 {
+		e.Killed, e.Repeated = []event.Killed{}, m.Repeats
+	} else {
+		e.Victim.Actor = t.names.actor(&m.Victim)
+		t.weigh(&e.Victim, &m.Mm, total)
+		if told {
+			scored(&e.Victim, m.Points)
+		}
 	}
 	for i := range in.candidates {
 		c := &in.candidates[i]
 		out := event.Candidate{Actor: t.names.actor(&c.Task)}
 		t.weigh(&out, &c.Mm, total)
 		if c.Scored != 0 {
-			points := c.Points
-			out.Badness = &points
+			scored(&out, c.Points)
 		}
 		e.Candidates = append(e.Candidates, out)
 	}
@@ -314,7 +321,7 @@ func score(badness *int64) int64 {
 }
 
 func (t *Tracer) emitEnd(in *incident) error {
-	if in.foreign {
+	if in.foreign || in.first.Victim.Tgid == 0 {
 		return nil
 	}
 	e := &event.OOMEnd{
@@ -354,13 +361,19 @@ func (t *Tracer) weigh(c *event.Candidate, m *bpf.CoreRecMm, total uint64) {
 	tables := m.Pgtables
 	c.TotalVM, c.AnonRSS, c.FileRSS, c.ShmemRSS = bytes(m.TotalVm), bytes(m.Anon), bytes(m.File), bytes(m.Shmem)
 	c.Swap, c.PageTables = bytes(m.Swap), &tables
+	c.DataVM, c.ExecVM, c.StackVM, c.LockedVM = bytes(m.DataVm), bytes(m.ExecVm), bytes(m.StackVm), bytes(m.LockedVm)
 	if c.Unkillable == "" && (total != 0 || adj == 0) {
 		points := oom.Badness(oom.Figures{
 			File: m.File, Anon: m.Anon, Shmem: m.Shmem, Swap: m.Swap,
 			PageTableBytes: m.Pgtables, PageBytes: t.page, ScoreAdj: adj, Origin: m.Origin != 0,
 		}, total)
-		c.Badness = &points
+		c.Badness, c.BadnessSource = &points, event.SourceInferred
 	}
+}
+
+// scored takes the kernel's own score.
+func scored(c *event.Candidate, points int64) {
+	c.Badness, c.BadnessSource = &points, event.SourceBPF
 }
 
 func unkillable(u bpf.CoreUnkillable) string {

@@ -190,11 +190,17 @@ type group struct {
 // newGroup makes a top-level memory cgroup that is gone when the test is over.
 func newGroup(t testing.TB) *group {
 	t.Helper()
+	return newGroupNamed(t, "")
+}
+
+// newGroupNamed makes another one for a test that needs several.
+func newGroupNamed(t testing.TB, suffix string) *group {
+	t.Helper()
 	m, err := cgroup.FindMount("/sys/fs/cgroup", "/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := strings.NewReplacer("/", "-", " ", "_").Replace(t.Name())
+	name := strings.NewReplacer("/", "-", " ", "_").Replace(t.Name()) + suffix
 	g := &group{t, m, fmt.Sprintf("/oomtrace-test-%d-%s", os.Getpid(), name)}
 	g.make()
 	return g

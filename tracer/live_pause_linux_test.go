@@ -76,36 +76,38 @@ func checkPause(t *testing.T, x *trace, g *group, cmd *exec.Cmd, ended string, e
 // Each way in which a pause can end.
 func TestPause(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
-		trace := func(t *testing.T) (*group, *trace, *exec.Cmd) {
-			g := newPausable(t, 32*mib)
-			x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}, Cgroups: []Selector{{Path: g.path}}})
-			return g, x, g.start("comm=waiter", "hog")
+		newPausable(t, 32*mib) // skips
+		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})
+		kills := func(g *group) []*event.OOMKill {
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			return killsBelow(x.events, g.path)
 		}
 		t.Run("killer enabled", func(t *testing.T) {
-			g, x, cmd := trace(t)
+			g := newPausable(t, 32*mib)
+			cmd := g.start("comm=waiter", "hog")
 			e := checkPause(t, x, g, cmd, event.PauseKillerEnabled, func() { g.set("memory.oom_control", "0") })
 			if err := cmd.Wait(); !killed(err) {
 				t.Errorf("the process that waited: %v", err)
 			}
-			kills := killsBelow(x.stop(), g.path)
-			if len(kills) != 1 || kills[0].Incident != e.Incident {
-				t.Errorf("%d kills, incident %q of the pause", len(kills), e.Incident)
+			if k := kills(g); len(k) != 1 || k[0].Incident != e.Incident {
+				t.Errorf("%d kills, incident %q of the pause", len(k), e.Incident)
 			}
 		})
 		t.Run("limit raised", func(t *testing.T) {
 			g := newPausable(t, 32*mib)
-			x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}, Cgroups: []Selector{{Path: g.path}}})
 			cmd := g.start("comm=waiter", "anon=40", "wait")
 			e := checkPause(t, x, g, cmd, event.PauseLimitRaised, func() { g.limit(128 * mib) })
 			if *e.Limit != 128*mib {
 				t.Errorf("limit %d", *e.Limit)
 			}
-			if kills := killsBelow(x.stop(), g.path); len(kills) != 0 {
-				t.Errorf("%d kills", len(kills))
+			if k := kills(g); len(k) != 0 {
+				t.Errorf("%d kills", len(k))
 			}
 		})
 		t.Run("killed", func(t *testing.T) {
-			g, x, cmd := trace(t)
+			g := newPausable(t, 32*mib)
+			cmd := g.start("comm=waiter", "hog")
 			killer := &exec.Cmd{}
 			e := checkPause(t, x, g, cmd, event.PauseKilled, func() {
 				killer = exec.Command("/bin/sh", "-c", "kill -9 "+strconv.Itoa(cmd.Process.Pid))
@@ -117,8 +119,8 @@ func TestPause(t *testing.T) {
 			if by == nil || int(by.PID) != killer.Process.Pid || by.Comm != "sh" {
 				t.Errorf("killed by %s, want sh[%d]", show(by), killer.Process.Pid)
 			}
-			if kills := killsBelow(x.stop(), g.path); len(kills) != 0 {
-				t.Errorf("a kill by a person is told as the kernel's: %s", show(kills))
+			if k := kills(g); len(k) != 0 {
+				t.Errorf("a kill by a person is told as the kernel's: %s", show(k))
 			}
 		})
 		t.Run("memory freed", func(t *testing.T) {
@@ -126,13 +128,13 @@ func TestPause(t *testing.T) {
 			holder := g.start("anon=32", "wait")
 			for *g.figures().Usage < 32*mib {
 			}
-			x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}, Cgroups: []Selector{{Path: g.path}}})
 			cmd := g.start("comm=waiter", "anon=40", "wait")
 			checkPause(t, x, g, cmd, event.PauseMemoryFreed, func() { _ = holder.Process.Kill() })
-			if kills := killsBelow(x.stop(), g.path); len(kills) != 0 {
-				t.Errorf("%d kills", len(kills))
+			if k := kills(g); len(k) != 0 {
+				t.Errorf("%d kills", len(k))
 			}
 		})
+		x.stop()
 	})
 }
 

@@ -41,7 +41,9 @@ type Tracer struct {
 	roots      map[uint64]bool // of the cgroups that are traced; empty: all
 	incidents  map[uint64]*incident
 	pauses     pauses
+	barren     map[uint64]*barren  // by domain
 	lastKills  map[uint64]lastKill // by domain
+	victims    map[uint32]string   // of late: the incidents in which they were killed
 	samples    map[uint64]sample
 	pressures  map[uint64]uint64 // domain: when it was last under pressure
 	stats      map[uint64]cgroup.Stat

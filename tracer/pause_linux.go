@@ -17,6 +17,8 @@ const (
 	// pauseSettles is how long nobody may wait before a pause is over: whoever is
 	// woken tries again, and waits again when there is still no memory.
 	pauseSettles = 200 * time.Millisecond
+	// killFollows is how long the kill may take once the killer is on.
+	killFollows = 2 * time.Second
 	// pausePolled is how often under_oom is read where ends are not hooked.
 	pausePolled = 20 * time.Millisecond
 	// pauseLooked is how often tasks are looked at then, for others that wait.
@@ -37,6 +39,7 @@ type pauses struct {
 
 type pause struct {
 	began, left uint64 // CLOCK_MONOTONIC; left is 0 while tasks wait
+	wall        time.Time
 	asleep      map[uint32]*sleeper
 	waiters     map[uint32]*event.Waiter // by process, all that ever waited
 	limit       uint64                   // pages, when it began
@@ -102,7 +105,8 @@ func (t *Tracer) waited(r *bpf.CoreRecPause) {
 	}
 	switch state {
 	case bpf.CoreWaitStateWAIT_KILLED:
-		if slices.ContainsFunc(sortedKeys(p.asleep), func(tid uint32) bool { return p.asleep[tid].tgid == r.Task.Tgid }) {
+		// The signal is told of after it has woken whom it is for.
+		if p.left == 0 || r.Head.Time < p.left+uint64(pauseSettles) {
 			by := t.names.actor((*bpf.CoreRecTask)(&r.Killer))
 			w.KilledBy = &by
 		}
@@ -250,7 +254,7 @@ func (t *Tracer) settlePauses(now uint64) (uint64, error) {
 	for _, domain := range sortedKeys(t.pauses.byDomain) {
 		p := t.pauses.byDomain[domain]
 		if !p.told {
-			p.told = true
+			p.told, p.wall = true, t.clock.wall(p.began)
 			if err := t.tellPause(domain, p, event.PauseBegin); err != nil {
 				return 0, err
 			}
@@ -258,7 +262,11 @@ func (t *Tracer) settlePauses(now uint64) (uint64, error) {
 		if p.left == 0 {
 			continue
 		}
-		if at := p.left + uint64(pauseSettles); now < at {
+		settles := pauseSettles
+		if p.killerOn && t.killedSince(domain, p.began) == "" {
+			settles = killFollows
+		}
+		if at := p.left + uint64(settles); now < at {
 			soon(at)
 			continue
 		}
@@ -274,7 +282,7 @@ func (t *Tracer) tellPause(domain uint64, p *pause, state string) error {
 	if !t.selected(domain) {
 		return nil
 	}
-	e := &event.OOMPause{Meta: event.Meta{Type: event.TypeOOMPause, Time: t.clock.wall(p.began)}, State: state, Source: event.SourceBPF}
+	e := &event.OOMPause{Meta: event.Meta{Type: event.TypeOOMPause, Time: p.wall}, State: state, Source: event.SourceBPF}
 	if p.inferred {
 		e.Source = event.SourceCgroupfs
 	}
@@ -291,6 +299,9 @@ func (t *Tracer) tellPause(domain uint64, p *pause, state string) error {
 	e.Usage, e.Limit = bytes(p.usage), bytes(p.max)
 	for _, tgid := range sortedKeys(p.waiters) {
 		w := *p.waiters[tgid]
+		if incident := t.victims[tgid]; incident != "" && w.KilledBy != nil {
+			w.KilledBy, e.Incident = nil, incident // by the OOM killer
+		}
 		if w.SinceNS != nil {
 			since := *w.SinceNS - int64(p.began)
 			w.SinceNS = &since
@@ -299,7 +310,8 @@ func (t *Tracer) tellPause(domain uint64, p *pause, state string) error {
 	}
 	if state == event.PauseEnd {
 		duration := int64(p.left - p.began)
-		e.DurationNS, e.Ended, e.Incident = &duration, p.ended(), t.killedSince(domain, p.began)
+		e.DurationNS, e.Ended = &duration, p.ended()
+		e.Incident = cmp.Or(e.Incident, t.killedSince(domain, p.began))
 	}
 	return t.emit(e)
 }
@@ -345,4 +357,10 @@ func (t *Tracer) remember(domain uint64, in *incident) {
 		t.lastKills = make(map[uint64]lastKill)
 	}
 	t.lastKills[domain] = lastKill{in.name(), in.first.Head.Time}
+	if t.victims == nil || len(t.victims) >= 4096 {
+		t.victims = make(map[uint32]string)
+	}
+	for tgid := range in.tgids {
+		t.victims[tgid] = in.name()
+	}
 }

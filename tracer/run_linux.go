@@ -276,6 +276,7 @@ func (t *Tracer) handle(b []byte) error {
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.pressed(r)
 		t.listen(r.KillerOff)
+		return t.countOOMs(r)
 	case *decode.Mark:
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.marked(r)

@@ -31,6 +31,10 @@ import (
 //	tmpfs=FILE,MiB  write without sync
 //	sharer          start a process that shares this one's memory
 //	threads=N,WORDS… the rest in N threads at once
+//	stubborn=FILE   write to it for ever, whatever the kernel says
+//	brood=N,MiB     start N processes that touch so much memory and wait
+//	massacre=DIR,N,MiB  N times: make a cgroup, have a process killed in it, remove it
+//	kill=PID
 //	wait            for ever
 //	adj=N           set oom_score_adj
 //	comm=NAME
@@ -124,6 +128,19 @@ func do(word string, rest []string) error {
 		}
 		wg.Wait()
 		return errors.Join(errs...)
+	case "stubborn":
+		return stubborn(args[0])
+	case "brood":
+		for range number(0) {
+			if _, err := brood(-1, number(1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "kill":
+		return unix.Kill(number(0), unix.SIGKILL)
+	case "massacre":
+		return massacre(args[0], number(1), number(2))
 	case "wait":
 		for {
 			time.Sleep(time.Hour)

@@ -207,12 +207,6 @@ func (e *env) explainer(f *explainFlags) func(*event.OOMKill) error {
 		if k.Time.IsZero() {
 			out = undated(out, k.UptimeNS)
 		}
-		if len(k.Killed) == 0 {
-			out = strings.Replace(out, "OOM KILL", "OOM     ", 1)
-			if k.Victim.PID == 0 {
-				out = strings.Replace(out, "?", "no victim in the log", 1)
-			}
-		}
 		_, err := io.WriteString(e.stdout, out)
 		return err
 	}

@@ -33,14 +33,11 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 	w.kills = append(w.kills, kill{e.Incident, process(&e.Victim.Process, 24)})
 
 	w.blank()
-	headline := process(&e.Victim.Process, 40)
-	if others := len(e.Killed) - 1; others > 0 {
-		headline += " and " + number(others) + " more"
+	if e.Killed != nil && len(e.Killed) == 0 {
+		w.spared(e)
+	} else {
+		w.headline(e)
 	}
-	if p := place(e.Victim.Container, e.Victim.Cgroup); p != "" {
-		headline += " in " + p
-	}
-	w.at(e.Time).put(alarm, "OOM KILL").to(body+10).put(bold, headline).end()
 
 	if why := w.why(e); why != "" {
 		w.label("why").wrap(bold, why, body, 3)
@@ -57,7 +54,9 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 	if e.Domain.Memory != nil {
 		w.composition(e.Domain.Memory)
 	}
-	w.victim(&e.Victim)
+	if e.Victim.PID != 0 {
+		w.victim(&e.Victim)
+	}
 	w.candidates(e)
 	if len(e.Killed) > 1 {
 		w.label("killed").wrap(plain, killed(e), body, 2)
@@ -91,7 +90,11 @@ func (w *Writer) why(e *event.OOMKill) term.Text {
 		if of := domain(d); of != "" {
 			t += " of " + of
 		}
-		t += " was reached"
+		if e.Trigger.InvokedBy == event.InvokedByLimitWrite {
+			t += " was set below what it used"
+		} else {
+			t += " was reached"
+		}
 		if v := e.Victim.Cgroup; v != nil && d.Cgroup != nil && above(d.Cgroup.Path, v.Path) {
 			below := strings.TrimPrefix(strings.TrimPrefix(v.Path, d.Cgroup.Path), "/")
 			t += "; the victim lived below it, in " + place(nil, &event.Cgroup{Path: below})
@@ -136,6 +139,12 @@ func (w *Writer) trigger(e *event.OOMKill) term.Text {
 	} else {
 		t = actor(&tr.Actor)
 	}
+	switch tr.InvokedBy {
+	case event.InvokedByLimitWrite:
+		return t + ", by writing memory.max" + sure(tr.InvokedBySource)
+	case event.InvokedBySysrq:
+		return t + ", on request (SysRq-f)" + sure(tr.InvokedBySource)
+	}
 	var flags term.Text
 	if tr.GFPFlags != "" {
 		flags = ", " + term.Clean(strings.ReplaceAll(tr.GFPFlags, "|", " | "))
@@ -152,6 +161,13 @@ func (w *Writer) trigger(e *event.OOMKill) term.Text {
 		t += " (order " + number(*o) + flags + ")"
 	}
 	return t
+}
+
+func sure(source string) term.Text {
+	if source == event.SourceInferred {
+		return " (inferred)"
+	}
+	return ""
 }
 
 func (w *Writer) verdict(v *event.Verdict) {
@@ -181,7 +197,12 @@ func (w *Writer) victim(v *event.Candidate) {
 	}
 	figure("swap", v.Swap)
 	figure("page tables", v.PageTables)
-	figure("virtual", v.TotalVM)
+	if v.TotalVM != nil {
+		parts = append(parts, "virtual "+size(*v.TotalVM)+virtual(&v.TaskMemory))
+	}
+	if v.LockedVM != nil && *v.LockedVM > 0 {
+		figure("locked", v.LockedVM)
+	}
 	if v.OOMScoreAdj != nil {
 		parts = append(parts, "oom_score_adj "+number(*v.OOMScoreAdj))
 	}
@@ -202,6 +223,14 @@ func (w *Writer) victim(v *event.Candidate) {
 		}
 		w.label("victim").wrap(plain, join(parts, ", "), body, 3)
 	}
+}
+
+// virtual says what the address space is made of.
+func virtual(m *event.TaskMemory) term.Text {
+	if m.DataVM == nil || m.ExecVM == nil || m.StackVM == nil {
+		return ""
+	}
+	return " (data " + size(*m.DataVM) + ", code " + size(*m.ExecVM) + ", stack " + size(*m.StackVM) + ")"
 }
 
 func join(parts []term.Text, by string) term.Text {

@@ -2,16 +2,25 @@ package event
 
 // TaskMemory is what a process holds, as the OOM killer weighs it.
 type TaskMemory struct {
-	TotalVM     *uint64 `json:"total_vm_bytes,omitempty"`
-	AnonRSS     *uint64 `json:"anon_rss_bytes,omitempty"`
-	FileRSS     *uint64 `json:"file_rss_bytes,omitempty"`
-	ShmemRSS    *uint64 `json:"shmem_rss_bytes,omitempty"`
-	Swap        *uint64 `json:"swap_bytes,omitempty"`
-	PageTables  *uint64 `json:"page_tables_bytes,omitempty"`
+	TotalVM    *uint64 `json:"total_vm_bytes,omitempty"`
+	AnonRSS    *uint64 `json:"anon_rss_bytes,omitempty"`
+	FileRSS    *uint64 `json:"file_rss_bytes,omitempty"`
+	ShmemRSS   *uint64 `json:"shmem_rss_bytes,omitempty"`
+	Swap       *uint64 `json:"swap_bytes,omitempty"`
+	PageTables *uint64 `json:"page_tables_bytes,omitempty"`
+	// Of TotalVM: private and writable, executable, stack. What is locked in
+	// memory is LockedVM.
+	DataVM      *uint64 `json:"data_vm_bytes,omitempty"`
+	ExecVM      *uint64 `json:"exec_vm_bytes,omitempty"`
+	StackVM     *uint64 `json:"stack_vm_bytes,omitempty"`
+	LockedVM    *uint64 `json:"locked_vm_bytes,omitempty"`
 	OOMScoreAdj *int    `json:"oom_score_adj,omitempty"`
 	// Badness is the kernel's score in pages; absent where the process may not
 	// be killed at all.
 	Badness *int64 `json:"badness,omitempty"`
+	// BadnessSource is bpf where the kernel's own score was read, inferred where
+	// it was computed from the figures here.
+	BadnessSource string `json:"badness_source,omitempty"`
 }
 
 // RSS is the sum of the resident kinds, in bytes; nil when none is known.
@@ -44,7 +53,19 @@ type Trigger struct {
 	GFPFlags string   `json:"gfp_flags,omitempty"`
 	Order    *int     `json:"order,omitempty"`
 	Stack    []string `json:"stack,omitempty"`
+	// InvokedBy is what the task was doing: allocation, limit_write (it wrote
+	// memory.max) or sysrq (SysRq-f).
+	InvokedBy string `json:"invoked_by,omitempty"`
+	// InvokedBySource is inferred where the kernel did not say.
+	InvokedBySource string `json:"invoked_by_source,omitempty"`
 }
+
+// What a trigger was doing.
+const (
+	InvokedByAllocation = "allocation"
+	InvokedByLimitWrite = "limit_write"
+	InvokedBySysrq      = "sysrq"
+)
 
 // Candidate is a process that the kernel weighed.
 type Candidate struct {
@@ -110,25 +131,29 @@ type Verdict struct {
 }
 
 // OOMKill is one incident: everything that one invocation of the OOM killer
-// did. Time is the moment the first victim was marked.
+// did. Time is the moment the first victim was marked. Where nobody could be
+// killed, Killed is empty and Victim zero, and Time is when that was clear.
 type OOMKill struct {
 	Meta
 	Incident   string      `json:"incident"`
 	Trigger    Trigger     `json:"trigger"`
-	Victim     Candidate   `json:"victim"`
+	Victim     Candidate   `json:"victim,omitzero"`
 	Domain     OOMDomain   `json:"domain"`
 	Candidates []Candidate `json:"candidates,omitempty"`
 	// CandidatesMissing counts processes that were weighed but could not be
 	// delivered.
 	CandidatesMissing uint64 `json:"candidates_missing,omitempty"`
 	// CandidatesTruncated: there were more processes than one walk takes in.
-	CandidatesTruncated bool           `json:"candidates_truncated,omitempty"`
-	Killed              []Killed       `json:"killed"`
-	Group               bool           `json:"group"`
-	Timeline            Timeline       `json:"timeline"`
-	ReclaimBefore       *ReclaimBefore `json:"reclaim_before,omitempty"`
-	Verdict             *Verdict       `json:"verdict,omitempty"`
-	Source              string         `json:"source"`
+	CandidatesTruncated bool     `json:"candidates_truncated,omitempty"`
+	Killed              []Killed `json:"killed"`
+	Group               bool     `json:"group"`
+	// Repeated counts further invocations in this domain since the last such
+	// event that found nobody to kill either, which are not told one by one.
+	Repeated      uint64         `json:"repeated,omitempty"`
+	Timeline      Timeline       `json:"timeline"`
+	ReclaimBefore *ReclaimBefore `json:"reclaim_before,omitempty"`
+	Verdict       *Verdict       `json:"verdict,omitempty"`
+	Source        string         `json:"source"`
 	// UptimeNS is when it was since boot, where a kernel log says that; Time is
 	// zero where the log says no more.
 	UptimeNS *int64 `json:"uptime_ns,omitempty"`
