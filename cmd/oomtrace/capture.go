@@ -1,49 +1,27 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync"
-	"time"
 
-	"github.com/klauspost/compress/zstd"
-
+	"github.com/oomtrace/oomtrace/tracer/capture"
 	"github.com/oomtrace/oomtrace/tracer/event"
-	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 )
 
-// A frame of a capture is closed when it has grown so large or so old.
-const (
-	frameBytes = 1 << 20
-	frameAge   = 2 * time.Second
-)
-
-// capture is the event stream in a file: zstd frames of JSON lines, each frame
-// complete in itself with a checksum, so that whatever happens costs no more
-// than the last one.
-type capture struct {
-	name   string
-	failed func(error) // told of failures that no call of ours returns
-
-	mu    sync.Mutex
-	file  *os.File
-	temp  string // its name until the header is written; "" for devices and pipes
-	enc   *zstd.Encoder
-	json  *jsonl.Writer
-	lines bytes.Buffer // of the open frame
-	frame []byte
-	age   *time.Timer
-	size  int64 // of the whole frames
-	err   error
+// captureFile is a capture that -w asks for.
+type captureFile struct {
+	*capture.Writer
+	name string
+	file *os.File
+	temp string // its name until the header is written; "" for devices and pipes
 }
 
 // newCapture makes the file, under another name until it holds a header: a trace
 // that does not begin leaves an earlier capture alone. Only the owner can read
 // it.
-func newCapture(name string, failed func(error)) (*capture, error) {
-	c := &capture{name: name, failed: failed}
+func newCapture(name string, failed func(error)) (*captureFile, error) {
+	c := &captureFile{name: name}
 	target, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		target = name
@@ -64,42 +42,23 @@ func newCapture(name string, failed func(error)) (*capture, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture %s: %w", name, err)
 	}
-	// One core: the trace must not take more from the host than it has to.
-	c.enc, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(frameBytes))
-	if err != nil {
-		return nil, err
-	}
-	c.json = jsonl.New(&c.lines)
-	c.age = time.AfterFunc(time.Hour, c.old)
-	c.age.Stop()
-	return c, nil
+	c.Writer, err = capture.NewWriter(c.file, func(err error) { failed(c.named(err)) })
+	return c, err
 }
 
-// write adds an event. It is a sink like any other; after an error the capture
-// takes nothing more.
-func (c *capture) write(ev event.Event) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil {
-		return c.err
+func (c *captureFile) named(err error) error {
+	if err == nil {
+		return nil
 	}
-	if c.lines.Len() == 0 {
-		c.age.Reset(frameAge)
-	}
-	if err := c.json.Write(ev); err != nil {
-		return err
-	}
-	if c.lines.Len() >= frameBytes {
-		return c.flush()
-	}
-	return nil
+	return fmt.Errorf("capture %s: %w", c.name, cause(err))
 }
+
+// write is a sink like any other.
+func (c *captureFile) write(ev event.Event) error { return c.named(c.Write(ev)) }
 
 // publish closes the first frame and gives the file its name.
-func (c *capture) publish() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.flush(); err != nil || c.temp == "" {
+func (c *captureFile) publish() error {
+	if err := c.Flush(); err != nil || c.temp == "" {
 		return nil // write or close tell of it
 	}
 	if err := os.Rename(c.temp, c.name); err != nil {
@@ -109,46 +68,16 @@ func (c *capture) publish() error {
 	return nil
 }
 
-func (c *capture) old() {
-	c.mu.Lock()
-	err := c.flush()
-	c.mu.Unlock()
-	if err != nil {
-		c.failed(err)
-	}
-}
-
-// flush writes the open frame. When it does not fit any more the part that was
-// written is taken back, so that what stands in the file is whole.
-func (c *capture) flush() error {
-	if c.err != nil || c.lines.Len() == 0 {
-		return c.err
-	}
-	c.age.Stop()
-	c.frame = c.enc.EncodeAll(c.lines.Bytes(), c.frame[:0])
-	c.lines.Reset()
-	if _, err := c.file.Write(c.frame); err != nil {
-		_ = c.file.Truncate(c.size)
-		c.err = fmt.Errorf("capture %s: %w", c.name, cause(err))
-		return c.err
-	}
-	c.size += int64(len(c.frame))
-	return nil
-}
-
 // close writes what is left. A capture that never began leaves nothing behind.
-func (c *capture) close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err := c.flush()
-	c.age.Stop()
+func (c *captureFile) close() error {
+	err := c.Close()
 	if c.temp != "" {
 		_ = os.Remove(c.temp)
-	} else if c.size > 0 {
+	} else if c.Size() > 0 {
 		_ = c.file.Sync()
 	}
-	if closing := c.file.Close(); err == nil && closing != nil {
-		err = fmt.Errorf("capture %s: %w", c.name, cause(closing))
+	if closing := c.file.Close(); err == nil {
+		err = closing
 	}
-	return err
+	return c.named(err)
 }

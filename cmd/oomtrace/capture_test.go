@@ -12,6 +12,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/oomtrace/oomtrace/tracer/capture"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 )
@@ -137,13 +138,13 @@ func TestCaptureFrames(t *testing.T) {
 			t.Fatal(err)
 		}
 		put(fakeStall(1, time.Second))
-		time.Sleep(frameAge + time.Millisecond)
+		time.Sleep(capture.FrameAge + time.Millisecond)
 		synctest.Wait()
 		if n := frames(t, name); n != 2 {
 			t.Errorf("%d frames when one is old, want 2", n)
 		}
 		long := fakeStall(2, time.Second)
-		long.Stack = []string{strings.Repeat("x", frameBytes)}
+		long.Stack = []string{strings.Repeat("x", capture.FrameBytes)}
 		put(long)
 		if n := frames(t, name); n != 3 {
 			t.Errorf("%d frames when one is large, want 3", n)

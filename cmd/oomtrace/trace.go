@@ -92,7 +92,7 @@ type running struct {
 	view
 	stop     context.CancelFunc
 	stdout   *outlet
-	capture  *capture
+	capture  *captureFile
 	captured *outlet
 	ready    *readyFile
 	timer    *time.Timer

@@ -1,0 +1,211 @@
+package capture
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
+)
+
+// Record is one event of a capture: its line as it was written, with the fields
+// that sorting and filtering need. The rest is read when it is asked for, so
+// that what this version does not know passes through untouched.
+type Record struct {
+	Line []byte // one JSON object, without newline
+	Type string
+	Time time.Time
+	// Duration is that of a stall, or the interval that is counted; 0 for what
+	// has none.
+	Duration time.Duration
+
+	event  event.Event
+	err    error // why Line is no event
+	offset int64 // of the frame, or of the line where there are no frames
+	number int   // of the line in the frame, from 1; 0 where there are no frames
+}
+
+// End is when it was over: lines are in that order, to within a few
+// milliseconds.
+func (r *Record) End() time.Time { return r.Time.Add(r.Duration) }
+
+// Event reads all of the line: a pointer to a type of package event, or
+// *jsonl.Unknown. It is the same one each time.
+func (r *Record) Event() (event.Event, error) {
+	if r.event == nil && r.err == nil {
+		r.event, r.err = jsonl.Unmarshal(r.Line)
+	}
+	return r.event, r.err
+}
+
+// newRecord looks at the head of a line. One that is no event has an error.
+func newRecord(line []byte) Record {
+	r := Record{Line: line}
+	r.err = r.peek()
+	return r
+}
+
+var errNoEvent = errors.New("it is no event")
+
+// peek reads the fields of r.Line that stand at its top level.
+func (r *Record) peek() error {
+	if !json.Valid(r.Line) {
+		return errors.New("it is no JSON")
+	}
+	line, i := r.Line, space(r.Line, 0)
+	if line[i] != '{' {
+		return errNoEvent
+	}
+	// What follows may rely on the syntax.
+	var at []byte
+	for i = space(line, i+1); line[i] != '}'; {
+		key := i
+		i = value(line, i)
+		name := line[key:i]
+		from := space(line, space(line, i)+1) // behind the colon
+		i = value(line, from)
+		switch string(name) {
+		case `"type"`:
+			r.Type = text(line[from:i])
+		case `"time"`:
+			at = line[from:i]
+		case `"duration_ns"`, `"interval_ns"`:
+			if n, err := strconv.ParseInt(string(line[from:i]), 10, 64); err == nil && n > 0 {
+				r.Duration = time.Duration(n)
+			}
+		}
+		if i = space(line, i); line[i] == ',' {
+			i = space(line, i+1)
+		}
+	}
+	if r.Type == "" {
+		return errors.New("it is no event: it has no type")
+	}
+	var err error
+	if at != nil {
+		r.Time, err = parseTime(at)
+	}
+	return err
+}
+
+func space(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// value gives the end of the JSON value that begins at b[i].
+func value(b []byte, i int) int {
+	switch b[i] {
+	case '"':
+		return quoted(b, i)
+	case '{', '[':
+		depth := 0
+		for {
+			switch b[i] {
+			case '"':
+				i = quoted(b, i)
+				continue
+			case '{', '[':
+				depth++
+			case '}', ']':
+				if depth--; depth == 0 {
+					return i + 1
+				}
+			}
+			i++
+		}
+	}
+	for i < len(b) && b[i] != ',' && b[i] != '}' && b[i] != ']' && b[i] > ' ' {
+		i++
+	}
+	return i
+}
+
+// quoted gives the end of the string whose quote is b[i].
+func quoted(b []byte, i int) int {
+	for i++; b[i] != '"'; i++ {
+		if b[i] == '\\' {
+			i++
+		}
+	}
+	return i + 1
+}
+
+// text reads a JSON string. The types that there are need no memory.
+func text(quoted []byte) string {
+	if len(quoted) > 2 && quoted[0] == '"' {
+		if s := known(quoted[1 : len(quoted)-1]); s != "" {
+			return s
+		}
+	}
+	var s string
+	if json.Unmarshal(quoted, &s) != nil {
+		return ""
+	}
+	return s
+}
+
+func known(name []byte) string {
+	switch string(name) {
+	case event.TypeReclaim:
+		return event.TypeReclaim
+	case event.TypeCache:
+		return event.TypeCache
+	case event.TypeMemory:
+		return event.TypeMemory
+	case event.TypeThrottle:
+		return event.TypeThrottle
+	case event.TypeCgroup:
+		return event.TypeCgroup
+	case event.TypeKswapd:
+		return event.TypeKswapd
+	}
+	return ""
+}
+
+// parseTime reads a JSON string in RFC 3339. The form that is written,
+// 2026-03-01T11:00:00.123456789Z, is read here, all others by package time.
+func parseTime(quoted []byte) (time.Time, error) {
+	b := bytes.Trim(quoted, `"`)
+	n := len(b)
+	if n < 20 || b[n-1] != 'Z' || b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' || n > 30 || n > 20 && b[19] != '.' {
+		return slowTime(quoted)
+	}
+	year, month, day := digits(b[:4]), digits(b[5:7]), digits(b[8:10])
+	hour, minute, second := digits(b[11:13]), digits(b[14:16]), digits(b[17:19])
+	nanos := 0
+	if n > 20 {
+		nanos = digits(b[20 : n-1])
+		for range 30 - n {
+			nanos *= 10
+		}
+	}
+	// 28: days that not every month has are left to package time.
+	if min(year, month-1, day-1, hour, minute, second, nanos) < 0 || month > 12 || day > 28 || hour > 23 || minute > 59 || second > 59 {
+		return slowTime(quoted)
+	}
+	return time.Date(year, time.Month(month), day, hour, minute, second, nanos, time.UTC), nil
+}
+
+// digits reads a number without sign; less than nothing when it is none.
+func digits(b []byte) int {
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return -1 << 40
+		}
+		n = n*10 + int(c-'0')
+	}
+	return n
+}
+
+func slowTime(quoted []byte) (time.Time, error) {
+	var t time.Time
+	err := json.Unmarshal(quoted, &t)
+	return t.UTC(), err
+}
