@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 
@@ -48,12 +46,20 @@ func (f *explainFlags) check(fs *pflag.FlagSet) error {
 	if err := oneOf("-o, --output", f.output, outputText, outputJSON); err != nil {
 		return err
 	}
-	n := f.pageBytes
-	if fs.Changed("page-bytes") && (n < 4096 || n > 1<<18 || n&(n-1) != 0) {
-		return usagef("--page-bytes: %d is no size of a page", n).hinted("getconf PAGESIZE prints it on the machine; most have 4096")
+	if fs.Changed("page-bytes") {
+		if err := checkPageBytes(f.pageBytes); err != nil {
+			return err
+		}
 	}
 	if fs.NArg() > 1 {
 		return usagef("unexpected argument %q", fs.Arg(1)).hinted("explain reads one file; for more: cat FILE... | oomtrace explain -")
+	}
+	return nil
+}
+
+func checkPageBytes(n int) error {
+	if n < 4096 || n > 1<<18 || n&(n-1) != 0 {
+		return usagef("--page-bytes: %d is no size of a page", n).hinted("getconf PAGESIZE prints it on the machine; most have 4096")
 	}
 	return nil
 }
@@ -72,7 +78,7 @@ func explain(ctx context.Context, e *env, args []string) error {
 	if err := f.check(fs); err != nil {
 		return err
 	}
-	in, name, err := e.logInput(fs)
+	in, name, err := e.inputOf(fs, "explain", "a kernel log", "journalctl -k | oomtrace explain, or oomtrace explain /var/log/kern.log")
 	if err != nil {
 		return err
 	}
@@ -155,12 +161,12 @@ func (u *untilDone) pump() {
 	}
 }
 
-// logInput opens what is to be read, and names it.
-func (e *env) logInput(fs *pflag.FlagSet) (io.ReadCloser, string, error) {
+// inputOf opens what a command is to read, and names it.
+func (e *env) inputOf(fs *pflag.FlagSet, command, what, example string) (io.ReadCloser, string, error) {
 	switch name := fs.Arg(0); {
 	case fs.NArg() == 0:
 		if f, ok := e.stdin.(*os.File); ok && isTerminal(f) {
-			return nil, "", usagef("explain needs a kernel log").hinted("for example: journalctl -k | oomtrace explain, or oomtrace explain /var/log/kern.log")
+			return nil, "", usagef("%s needs %s", command, what).hinted("for example: %s", example)
 		}
 		fallthrough
 	case name == "-":
@@ -193,34 +199,9 @@ func (e *env) explainer(f *explainFlags) func(*event.OOMKill) error {
 		return func(k *event.OOMKill) error { return w.Write(k) }
 	}
 	columns, terminal := terminalWidth(e.stdout)
-	var block bytes.Buffer
-	w := text.New(&block, text.Options{
+	w := text.New(e.stdout, text.Options{
 		Width: columns, PageBytes: f.pageBytes, Location: time.Local,
 		Color: terminal && !f.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb",
 	})
-	return func(k *event.OOMKill) error {
-		block.Reset()
-		if err := w.Write(k); err != nil {
-			return err
-		}
-		out := block.String()
-		if k.Time.IsZero() {
-			out = undated(out, k.UptimeNS)
-		}
-		_, err := io.WriteString(e.stdout, out)
-		return err
-	}
-}
-
-// undated puts the uptime where the text output has the time of an event, the
-// first in its block.
-func undated(block string, uptime *int64) string {
-	zero := time.Time{}.In(time.Local)
-	at, day := strings.Repeat(" ", 12), "time not known"
-	if uptime != nil {
-		// As in the log, so that it can be found there.
-		at, day = fmt.Sprintf("%-12.3f", time.Duration(*uptime).Seconds()), "seconds since boot"
-	}
-	block = strings.Replace(block, zero.Format("Monday 2006-01-02, MST"), day, 1)
-	return strings.Replace(block, zero.Format("15:04:05.000"), at, 1)
+	return func(k *event.OOMKill) error { return w.Write(k) }
 }

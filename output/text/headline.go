@@ -14,7 +14,7 @@ func (w *Writer) headline(e *event.OOMKill) {
 	if p := place(e.Victim.Container, e.Victim.Cgroup); p != "" {
 		t += " in " + p
 	}
-	w.at(e.Time).put(alarm, "OOM KILL").to(body+10).put(bold, t).end()
+	w.atKill(e).put(alarm, "OOM KILL").to(body+10).put(bold, t).end()
 }
 
 // spared says that nobody was killed, or that who was is not known.
@@ -29,7 +29,7 @@ func (w *Writer) spared(e *event.OOMKill) {
 			t += " in " + p
 		}
 	}
-	w.at(e.Time).put(alarm, "OOM").to(body+10).put(bold, t).end()
+	w.atKill(e).put(alarm, "OOM").to(body+10).put(bold, t).end()
 	if e.Repeated > 0 {
 		w.line().to(body+10).put(dim, "and so "+counted(e.Repeated, "more time")+" since that was told last").end()
 	}

@@ -45,7 +45,7 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 	if e.Verdict != nil {
 		w.verdict(e.Verdict)
 	}
-	if e.Trigger.PID != 0 {
+	if e.Trigger.PID != 0 || e.Trigger.Comm != "" || e.Trigger.GFPFlags != "" || e.Trigger.Order != nil {
 		w.label("trigger").wrap(plain, w.trigger(e), body, 2)
 	}
 	if len(e.Trigger.Stack) > 0 {
@@ -134,9 +134,12 @@ func domain(d *event.OOMDomain) term.Text {
 func (w *Writer) trigger(e *event.OOMKill) term.Text {
 	tr := &e.Trigger
 	var t term.Text
-	if tr.PID == e.Victim.PID {
+	switch {
+	case tr.PID == 0 && tr.Comm == "":
+		t = "not told" // a log that was cut, or by hand
+	case tr.PID != 0 && tr.PID == e.Victim.PID:
 		t = "the victim itself"
-	} else {
+	default:
 		t = actor(&tr.Actor)
 	}
 	switch tr.InvokedBy {
@@ -193,7 +196,11 @@ func (w *Writer) victim(v *event.Candidate) {
 	figure("file", v.FileRSS)
 	figure("shmem", v.ShmemRSS)
 	if rss := v.RSS(); rss != nil {
-		parts = []term.Text{size(*rss) + " resident (" + join(parts, ", ") + ")"}
+		t := size(*rss) + " resident"
+		if len(parts) > 0 {
+			t += " (" + join(parts, ", ") + ")"
+		}
+		parts = []term.Text{t}
 	}
 	figure("swap", v.Swap)
 	figure("page tables", v.PageTables)

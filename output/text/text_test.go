@@ -123,6 +123,28 @@ func TestBlockHeight(t *testing.T) {
 	}
 }
 
+// Kernel logs may hold no date, a sum in place of kinds, and a trigger by its
+// name alone.
+func TestOldLog(t *testing.T) {
+	kill := nodeKill()
+	kill.Time, kill.UptimeNS = time.Time{}, ptr(int64(901_000_499_999))
+	kill.Trigger.Process = event.Process{Comm: "cron"}
+	kill.Victim.TaskMemory = event.TaskMemory{ResidentSum: ptr(uint64(12 * mib))}
+	again := *kill
+	again.UptimeNS, again.Trigger = nil, event.Trigger{GFPFlags: "0xd0"}
+	again.Candidates = []event.Candidate{{Actor: kill.Victim.Actor, TaskMemory: kill.Victim.TaskMemory}, {}}
+	out := render(t, Options{}, kill, &again, nodeKill())
+	for _, want := range []string{
+		"seconds since boot\n901.000      OOM KILL", "trigger    cron in /init.scope", "victim     12.0 MiB resident\n",
+		"time not known\n             OOM KILL", "trigger    not told (0xd0)", "  killed >             12.0 MiB", "Monday 2026-03-02, UTC\n04:12:07.123 OOM KILL",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	check(t, out, defaultWidth)
+}
+
 func TestOneWrite(t *testing.T) {
 	calls := 0
 	w := New(writerFunc(func(p []byte) (int, error) { calls++; return len(p), nil }), Options{})

@@ -113,6 +113,24 @@ func (w *Writer) at(t time.Time) *line {
 	return w.line().put(dim, term.Text(t.Format(clock))).to(body)
 }
 
+// atKill is at for a kill, of which a kernel log may say only when it was since
+// boot, or not even that.
+func (w *Writer) atKill(e *event.OOMKill) *line {
+	if !e.Time.IsZero() {
+		return w.at(e.Time)
+	}
+	day, at := "time not known", ""
+	if e.UptimeNS != nil {
+		// As in the log, so that it can be found there.
+		day, at = "seconds since boot", strconv.FormatFloat(float64(*e.UptimeNS)/1e9, 'f', 3, 64)
+	}
+	if day != w.day {
+		w.day = day
+		w.line().put(dim, term.Text(day)).end()
+	}
+	return w.line().put(dim, term.Text(at)).to(body)
+}
+
 // note explains a mark once, before the first line that bears it.
 func (w *Writer) note(t term.Text) {
 	if !w.noted[t] {

@@ -2,12 +2,14 @@ package event
 
 // TaskMemory is what a process holds, as the OOM killer weighs it.
 type TaskMemory struct {
-	TotalVM    *uint64 `json:"total_vm_bytes,omitempty"`
-	AnonRSS    *uint64 `json:"anon_rss_bytes,omitempty"`
-	FileRSS    *uint64 `json:"file_rss_bytes,omitempty"`
-	ShmemRSS   *uint64 `json:"shmem_rss_bytes,omitempty"`
-	Swap       *uint64 `json:"swap_bytes,omitempty"`
-	PageTables *uint64 `json:"page_tables_bytes,omitempty"`
+	TotalVM  *uint64 `json:"total_vm_bytes,omitempty"`
+	AnonRSS  *uint64 `json:"anon_rss_bytes,omitempty"`
+	FileRSS  *uint64 `json:"file_rss_bytes,omitempty"`
+	ShmemRSS *uint64 `json:"shmem_rss_bytes,omitempty"`
+	Swap     *uint64 `json:"swap_bytes,omitempty"`
+	// ResidentSum is what is resident where the kinds are not told apart.
+	ResidentSum *uint64 `json:"rss_bytes,omitempty"`
+	PageTables  *uint64 `json:"page_tables_bytes,omitempty"`
 	// Of TotalVM: private and writable, executable, stack. What is locked in
 	// memory is LockedVM.
 	DataVM      *uint64 `json:"data_vm_bytes,omitempty"`
@@ -23,7 +25,8 @@ type TaskMemory struct {
 	BadnessSource string `json:"badness_source,omitempty"`
 }
 
-// RSS is the sum of the resident kinds, in bytes; nil when none is known.
+// RSS is what is resident, in bytes: the sum of the kinds, else ResidentSum; nil
+// when neither is known.
 func (t *TaskMemory) RSS() *uint64 {
 	var sum uint64
 	known := false
@@ -34,7 +37,7 @@ func (t *TaskMemory) RSS() *uint64 {
 		}
 	}
 	if !known {
-		return nil
+		return t.ResidentSum
 	}
 	return &sum
 }

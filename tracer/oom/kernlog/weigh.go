@@ -47,6 +47,9 @@ func (r *report) candidate(t *row, page, total uint64, o *Options) (c event.Cand
 		return &n
 	}
 	c.TotalVM, c.AnonRSS, c.FileRSS, c.ShmemRSS = bytes(t.total), bytes(t.anon), bytes(t.file), bytes(t.shmem)
+	if c.AnonRSS == nil && c.FileRSS == nil && c.ShmemRSS == nil {
+		c.ResidentSum = bytes(t.rss) // older tables have no more
+	}
 	c.Swap, c.OOMScoreAdj = bytes(t.swap), t.adj
 	switch {
 	case t.tables != nil:
@@ -106,6 +109,9 @@ func (r *report) fillVictim(e *event.OOMKill, page, total uint64, o *Options) {
 	set(&v.AnonRSS, k.anon)
 	set(&v.FileRSS, k.file)
 	set(&v.ShmemRSS, k.shmem)
+	if v.AnonRSS != nil || v.FileRSS != nil || v.ShmemRSS != nil {
+		v.ResidentSum = nil
+	}
 	if v.PageTables == nil {
 		set(&v.PageTables, k.tables)
 	}
