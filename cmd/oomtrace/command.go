@@ -21,13 +21,14 @@ func commands() []command {
 		{"doctor", "what this kernel and these privileges allow, hook by hook", doctor},
 		{"demo", "make a small cgroup, let it run out of memory, and trace that", demo},
 		{"explain", "tell of the OOM kills in a kernel log; no root, no tracing", explain},
+		{"report", "tell the story of one kill, out of a capture or a kernel log", reportCommand},
 		{workerCommand, "", demoWorker},
 	}
 }
 
 // planned are commands that other versions have.
 func planned() []string {
-	return []string{"top", "latency", "record", "replay", "report", "rank", "inspect", "agent"}
+	return []string{"top", "latency", "record", "replay", "rank", "inspect", "agent"}
 }
 
 // run is the whole program: it gives the exit code.
