@@ -7,6 +7,7 @@
  */
 #include "pages.h"
 #include "path.h"
+#include "refault.h"
 
 /* The run in hand of each CPU, one a program since 7.0 lets programs preempt
  * each other. Evictions within an episode use the episode's own. */
@@ -48,13 +49,32 @@ static __always_inline void count(struct run *run, struct episode *e, struct pag
 		name_file(run, p->inode);
 }
 
+static __always_inline u32 kind_outside(u32 flags)
+{
+	char comm[16] = {};
+
+	if (flags & PF_KSWAPD)
+		return RECLAIM_KSWAPD;
+	if (!(flags & PF_KTHREAD))
+		return RECLAIM_NONE;
+	bpf_get_current_comm(comm, sizeof(comm));
+	return __builtin_memcmp(comm, "kdamond", 7) ? RECLAIM_NONE : RECLAIM_DAMON;
+}
+
 static __always_inline int added(struct pages *p)
 {
 	u32 slot = RUN_ADD;
-	struct run *run = bpf_map_lookup_elem(&cache_runs, &slot);
+	struct run *run;
 
 	/* ramfs and the like come this way too, and are page cache; shmem does not */
-	if (run && !p->shmem)
+	if (p->shmem)
+		return 0;
+	if (sample_refaults)
+		sample_add(p);
+	if (!count_cache)
+		return 0;
+	run = bpf_map_lookup_elem(&cache_runs, &slot);
+	if (run)
 		count(run, NULL, p, CAUSE_ADD, 0, 0);
 	return 0;
 }
@@ -69,9 +89,10 @@ static __always_inline int deleted(struct pages *p, u32 flags)
 		return 0;
 	if (p->frozen && flags & PF_MEMALLOC) {
 		e = current_episode();
+		if (sample_refaults)
+			sample_eviction(p, e ? e->domain : 0);
 		if (e && e->begun) {
-			count(&e->run, e, p, CAUSE_EVICT, e->task_cgroup,
-			      flags & PF_KSWAPD ? EVICTOR_KSWAPD : EVICTOR_TASK);
+			count(&e->run, e, p, CAUSE_EVICT, e->task_cgroup, e->kind);
 			return 0;
 		}
 	}
@@ -81,11 +102,11 @@ static __always_inline int deleted(struct pages *p, u32 flags)
 	if (!run)
 		return 0;
 	if (p->frozen && flags & PF_MEMALLOC) {
-		/* reclaim outside an episode: begun before the trace, or by a kernel
-		 * thread that has no tracepoint (DAMON) */
+		/* reclaim outside an episode: begun before the trace, or on a way that
+		 * has no tracepoint (DAMON, madvise) */
 		u64 evictor = memcg_id(task_memcg((void *)bpf_get_current_task()));
 
-		count(run, NULL, p, CAUSE_EVICT, evictor, flags & PF_KSWAPD ? EVICTOR_KSWAPD : EVICTOR_TASK);
+		count(run, NULL, p, CAUSE_EVICT, evictor, kind_outside(flags));
 	} else {
 		count(run, NULL, p, p->frozen ? CAUSE_INVALIDATE : CAUSE_TRUNCATE, 0, 0);
 	}

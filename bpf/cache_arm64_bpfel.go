@@ -21,10 +21,15 @@ const (
 	CacheMapCacheRefaults            = "cache_refaults"
 	CacheMapCacheRuns                = "cache_runs"
 	CacheMapCacheTotals              = "cache_totals"
+	CacheMapEpisodeClaims            = "episode_claims"
+	CacheMapEpisodeSlots             = "episode_slots"
 	CacheMapEpisodes                 = "episodes"
 	CacheMapEvents                   = "events"
+	CacheMapEvictionClocks           = "eviction_clocks"
+	CacheMapEvictions                = "evictions"
 	CacheMapPathBudget               = "path_budget"
 	CacheMapReaderPolls              = "reader_polls"
+	CacheMapRefaults                 = "refaults"
 	CacheMapTallies                  = "tallies"
 	CacheMapWatched                  = "watched"
 	CacheProgAdd                     = "add"
@@ -35,6 +40,7 @@ const (
 	CacheVarCountCache               = "count_cache"
 	CacheVarFiltered                 = "filtered"
 	CacheVarMinStall                 = "min_stall"
+	CacheVarSampleRefaults           = "sample_refaults"
 	CacheVarWantPaths                = "want_paths"
 	CacheVarWantStacks               = "want_stacks"
 )
@@ -92,28 +98,34 @@ type CacheProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CacheMapSpecs struct {
-	CacheEvictors *ebpf.MapSpec `ebpf:"cache_evictors"`
-	CacheFiles    *ebpf.MapSpec `ebpf:"cache_files"`
-	CacheRefaults *ebpf.MapSpec `ebpf:"cache_refaults"`
-	CacheRuns     *ebpf.MapSpec `ebpf:"cache_runs"`
-	CacheTotals   *ebpf.MapSpec `ebpf:"cache_totals"`
-	Episodes      *ebpf.MapSpec `ebpf:"episodes"`
-	Events        *ebpf.MapSpec `ebpf:"events"`
-	PathBudget    *ebpf.MapSpec `ebpf:"path_budget"`
-	ReaderPolls   *ebpf.MapSpec `ebpf:"reader_polls"`
-	Tallies       *ebpf.MapSpec `ebpf:"tallies"`
-	Watched       *ebpf.MapSpec `ebpf:"watched"`
+	CacheEvictors  *ebpf.MapSpec `ebpf:"cache_evictors"`
+	CacheFiles     *ebpf.MapSpec `ebpf:"cache_files"`
+	CacheRefaults  *ebpf.MapSpec `ebpf:"cache_refaults"`
+	CacheRuns      *ebpf.MapSpec `ebpf:"cache_runs"`
+	CacheTotals    *ebpf.MapSpec `ebpf:"cache_totals"`
+	EpisodeClaims  *ebpf.MapSpec `ebpf:"episode_claims"`
+	EpisodeSlots   *ebpf.MapSpec `ebpf:"episode_slots"`
+	Episodes       *ebpf.MapSpec `ebpf:"episodes"`
+	Events         *ebpf.MapSpec `ebpf:"events"`
+	EvictionClocks *ebpf.MapSpec `ebpf:"eviction_clocks"`
+	Evictions      *ebpf.MapSpec `ebpf:"evictions"`
+	PathBudget     *ebpf.MapSpec `ebpf:"path_budget"`
+	ReaderPolls    *ebpf.MapSpec `ebpf:"reader_polls"`
+	Refaults       *ebpf.MapSpec `ebpf:"refaults"`
+	Tallies        *ebpf.MapSpec `ebpf:"tallies"`
+	Watched        *ebpf.MapSpec `ebpf:"watched"`
 }
 
 // CacheVariableSpecs contains global variables before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type CacheVariableSpecs struct {
-	CountCache *ebpf.VariableSpec `ebpf:"count_cache"`
-	Filtered   *ebpf.VariableSpec `ebpf:"filtered"`
-	MinStall   *ebpf.VariableSpec `ebpf:"min_stall"`
-	WantPaths  *ebpf.VariableSpec `ebpf:"want_paths"`
-	WantStacks *ebpf.VariableSpec `ebpf:"want_stacks"`
+	CountCache     *ebpf.VariableSpec `ebpf:"count_cache"`
+	Filtered       *ebpf.VariableSpec `ebpf:"filtered"`
+	MinStall       *ebpf.VariableSpec `ebpf:"min_stall"`
+	SampleRefaults *ebpf.VariableSpec `ebpf:"sample_refaults"`
+	WantPaths      *ebpf.VariableSpec `ebpf:"want_paths"`
+	WantStacks     *ebpf.VariableSpec `ebpf:"want_stacks"`
 }
 
 // CacheObjects contains all objects after they have been loaded into the kernel.
@@ -136,17 +148,22 @@ func (o *CacheObjects) Close() error {
 //
 // It can be passed to LoadCacheObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CacheMaps struct {
-	CacheEvictors *ebpf.Map `ebpf:"cache_evictors"`
-	CacheFiles    *ebpf.Map `ebpf:"cache_files"`
-	CacheRefaults *ebpf.Map `ebpf:"cache_refaults"`
-	CacheRuns     *ebpf.Map `ebpf:"cache_runs"`
-	CacheTotals   *ebpf.Map `ebpf:"cache_totals"`
-	Episodes      *ebpf.Map `ebpf:"episodes"`
-	Events        *ebpf.Map `ebpf:"events"`
-	PathBudget    *ebpf.Map `ebpf:"path_budget"`
-	ReaderPolls   *ebpf.Map `ebpf:"reader_polls"`
-	Tallies       *ebpf.Map `ebpf:"tallies"`
-	Watched       *ebpf.Map `ebpf:"watched"`
+	CacheEvictors  *ebpf.Map `ebpf:"cache_evictors"`
+	CacheFiles     *ebpf.Map `ebpf:"cache_files"`
+	CacheRefaults  *ebpf.Map `ebpf:"cache_refaults"`
+	CacheRuns      *ebpf.Map `ebpf:"cache_runs"`
+	CacheTotals    *ebpf.Map `ebpf:"cache_totals"`
+	EpisodeClaims  *ebpf.Map `ebpf:"episode_claims"`
+	EpisodeSlots   *ebpf.Map `ebpf:"episode_slots"`
+	Episodes       *ebpf.Map `ebpf:"episodes"`
+	Events         *ebpf.Map `ebpf:"events"`
+	EvictionClocks *ebpf.Map `ebpf:"eviction_clocks"`
+	Evictions      *ebpf.Map `ebpf:"evictions"`
+	PathBudget     *ebpf.Map `ebpf:"path_budget"`
+	ReaderPolls    *ebpf.Map `ebpf:"reader_polls"`
+	Refaults       *ebpf.Map `ebpf:"refaults"`
+	Tallies        *ebpf.Map `ebpf:"tallies"`
+	Watched        *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *CacheMaps) Close() error {
@@ -156,10 +173,15 @@ func (m *CacheMaps) Close() error {
 		m.CacheRefaults,
 		m.CacheRuns,
 		m.CacheTotals,
+		m.EpisodeClaims,
+		m.EpisodeSlots,
 		m.Episodes,
 		m.Events,
+		m.EvictionClocks,
+		m.Evictions,
 		m.PathBudget,
 		m.ReaderPolls,
+		m.Refaults,
 		m.Tallies,
 		m.Watched,
 	)
@@ -169,11 +191,12 @@ func (m *CacheMaps) Close() error {
 //
 // It can be passed to LoadCacheObjects or ebpf.CollectionSpec.LoadAndAssign.
 type CacheVariables struct {
-	CountCache *ebpf.Variable `ebpf:"count_cache"`
-	Filtered   *ebpf.Variable `ebpf:"filtered"`
-	MinStall   *ebpf.Variable `ebpf:"min_stall"`
-	WantPaths  *ebpf.Variable `ebpf:"want_paths"`
-	WantStacks *ebpf.Variable `ebpf:"want_stacks"`
+	CountCache     *ebpf.Variable `ebpf:"count_cache"`
+	Filtered       *ebpf.Variable `ebpf:"filtered"`
+	MinStall       *ebpf.Variable `ebpf:"min_stall"`
+	SampleRefaults *ebpf.Variable `ebpf:"sample_refaults"`
+	WantPaths      *ebpf.Variable `ebpf:"want_paths"`
+	WantStacks     *ebpf.Variable `ebpf:"want_stacks"`
 }
 
 // CachePrograms contains all programs after they have been loaded into the kernel.

@@ -6,6 +6,7 @@
  * hooks of the others, which the benchmark measures them against.
  */
 #include "emit.h"
+#include "histogram.h"
 #include <bpf/bpf_tracing.h>
 
 #define EMPTY(hook)                   \
@@ -69,13 +70,17 @@ EXPORT(evict_key)
 EXPORT(run)
 EXPORT(history_second)
 EXPORT(history)
+EXPORT(stall_key)
+EXPORT(stall_counts)
+EXPORT(refault_key)
+EXPORT(refault_counts)
 const enum rec_type export_rec_type = 0;
 const enum reclaim_kind export_reclaim_kind = 0;
 const enum certainty export_certainty = 0;
 const enum family export_family = 0;
 const enum oom_flags export_oom_flags = 0;
 const enum unkillable export_unkillable = 0;
-const enum evictor_kind export_evictor_kind = 0;
+const enum stall_kind export_stall_kind = 0;
 const enum cgroup_change export_cgroup_change = 0;
 const enum cause export_cause = 0;
 const enum wait_state export_wait_state = 0;

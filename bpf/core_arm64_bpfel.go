@@ -54,13 +54,6 @@ type CoreEvictKey struct {
 	Kind    uint64
 }
 
-type CoreEvictorKind uint32
-
-const (
-	CoreEvictorKindEVICTOR_TASK   CoreEvictorKind = 0
-	CoreEvictorKindEVICTOR_KSWAPD CoreEvictorKind = 1
-)
-
 type CoreFamily uint32
 
 const (
@@ -339,7 +332,21 @@ const (
 	CoreReclaimKindRECLAIM_DIRECT    CoreReclaimKind = 5
 	CoreReclaimKindRECLAIM_NODE      CoreReclaimKind = 6
 	CoreReclaimKindRECLAIM_KSWAPD    CoreReclaimKind = 7
+	CoreReclaimKindRECLAIM_DAMON     CoreReclaimKind = 8
 )
+
+type CoreRefaultCounts struct {
+	_        structs.HostLayout
+	Added    uint64
+	After    [256]uint32
+	Distance [128]uint32
+}
+
+type CoreRefaultKey struct {
+	_      structs.HostLayout
+	Owner  uint64
+	Domain uint64
+}
 
 type CoreRun struct {
 	_          structs.HostLayout
@@ -352,6 +359,31 @@ type CoreRun struct {
 	Kind       uint32
 	Pages      uint64
 }
+
+type CoreStallCounts struct {
+	_         structs.HostLayout
+	Total     uint64
+	Scanned   uint64
+	Scans     uint64
+	Reclaimed uint64
+	Longest   [2][8]uint64
+	Buckets   [256]uint32
+}
+
+type CoreStallKey struct {
+	_      structs.HostLayout
+	Cgroup uint64
+	Domain uint64
+	Kind   uint64
+}
+
+type CoreStallKind uint32
+
+const (
+	CoreStallKindSTALL_THROTTLE   CoreStallKind = 32
+	CoreStallKindSTALL_WAIT       CoreStallKind = 33
+	CoreStallKindSTALL_COMPACTION CoreStallKind = 34
+)
 
 type CoreTally struct {
 	_       structs.HostLayout
@@ -404,7 +436,6 @@ const (
 	CoreVarExportCertainty                    = "export_certainty"
 	CoreVarExportCgroupChange                 = "export_cgroup_change"
 	CoreVarExportEvictKey                     = "export_evict_key"
-	CoreVarExportEvictorKind                  = "export_evictor_kind"
 	CoreVarExportFamily                       = "export_family"
 	CoreVarExportFileCounts                   = "export_file_counts"
 	CoreVarExportFileKey                      = "export_file_key"
@@ -430,7 +461,12 @@ const (
 	CoreVarExportRecThrottle                  = "export_rec_throttle"
 	CoreVarExportRecType                      = "export_rec_type"
 	CoreVarExportReclaimKind                  = "export_reclaim_kind"
+	CoreVarExportRefaultCounts                = "export_refault_counts"
+	CoreVarExportRefaultKey                   = "export_refault_key"
 	CoreVarExportRun                          = "export_run"
+	CoreVarExportStallCounts                  = "export_stall_counts"
+	CoreVarExportStallKey                     = "export_stall_key"
+	CoreVarExportStallKind                    = "export_stall_kind"
 	CoreVarExportTally                        = "export_tally"
 	CoreVarExportUnkillable                   = "export_unkillable"
 	CoreVarExportWaitState                    = "export_wait_state"
@@ -512,7 +548,6 @@ type CoreVariableSpecs struct {
 	ExportCertainty       *ebpf.VariableSpec `ebpf:"export_certainty"`
 	ExportCgroupChange    *ebpf.VariableSpec `ebpf:"export_cgroup_change"`
 	ExportEvictKey        *ebpf.VariableSpec `ebpf:"export_evict_key"`
-	ExportEvictorKind     *ebpf.VariableSpec `ebpf:"export_evictor_kind"`
 	ExportFamily          *ebpf.VariableSpec `ebpf:"export_family"`
 	ExportFileCounts      *ebpf.VariableSpec `ebpf:"export_file_counts"`
 	ExportFileKey         *ebpf.VariableSpec `ebpf:"export_file_key"`
@@ -538,7 +573,12 @@ type CoreVariableSpecs struct {
 	ExportRecThrottle     *ebpf.VariableSpec `ebpf:"export_rec_throttle"`
 	ExportRecType         *ebpf.VariableSpec `ebpf:"export_rec_type"`
 	ExportReclaimKind     *ebpf.VariableSpec `ebpf:"export_reclaim_kind"`
+	ExportRefaultCounts   *ebpf.VariableSpec `ebpf:"export_refault_counts"`
+	ExportRefaultKey      *ebpf.VariableSpec `ebpf:"export_refault_key"`
 	ExportRun             *ebpf.VariableSpec `ebpf:"export_run"`
+	ExportStallCounts     *ebpf.VariableSpec `ebpf:"export_stall_counts"`
+	ExportStallKey        *ebpf.VariableSpec `ebpf:"export_stall_key"`
+	ExportStallKind       *ebpf.VariableSpec `ebpf:"export_stall_kind"`
 	ExportTally           *ebpf.VariableSpec `ebpf:"export_tally"`
 	ExportUnkillable      *ebpf.VariableSpec `ebpf:"export_unkillable"`
 	ExportWaitState       *ebpf.VariableSpec `ebpf:"export_wait_state"`
@@ -591,7 +631,6 @@ type CoreVariables struct {
 	ExportCertainty       *ebpf.Variable `ebpf:"export_certainty"`
 	ExportCgroupChange    *ebpf.Variable `ebpf:"export_cgroup_change"`
 	ExportEvictKey        *ebpf.Variable `ebpf:"export_evict_key"`
-	ExportEvictorKind     *ebpf.Variable `ebpf:"export_evictor_kind"`
 	ExportFamily          *ebpf.Variable `ebpf:"export_family"`
 	ExportFileCounts      *ebpf.Variable `ebpf:"export_file_counts"`
 	ExportFileKey         *ebpf.Variable `ebpf:"export_file_key"`
@@ -617,7 +656,12 @@ type CoreVariables struct {
 	ExportRecThrottle     *ebpf.Variable `ebpf:"export_rec_throttle"`
 	ExportRecType         *ebpf.Variable `ebpf:"export_rec_type"`
 	ExportReclaimKind     *ebpf.Variable `ebpf:"export_reclaim_kind"`
+	ExportRefaultCounts   *ebpf.Variable `ebpf:"export_refault_counts"`
+	ExportRefaultKey      *ebpf.Variable `ebpf:"export_refault_key"`
 	ExportRun             *ebpf.Variable `ebpf:"export_run"`
+	ExportStallCounts     *ebpf.Variable `ebpf:"export_stall_counts"`
+	ExportStallKey        *ebpf.Variable `ebpf:"export_stall_key"`
+	ExportStallKind       *ebpf.Variable `ebpf:"export_stall_kind"`
 	ExportTally           *ebpf.Variable `ebpf:"export_tally"`
 	ExportUnkillable      *ebpf.Variable `ebpf:"export_unkillable"`
 	ExportWaitState       *ebpf.Variable `ebpf:"export_wait_state"`

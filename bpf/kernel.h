@@ -244,6 +244,7 @@ struct address_space {
 struct folio {
 	unsigned long flags;
 	struct address_space *mapping;
+	unsigned long index;
 	atomic_t _refcount;
 	unsigned long memcg_data;
 	unsigned long _flags_1;
@@ -260,6 +261,7 @@ struct folio___order { /* 6.1 */
 struct page___old { /* 5.10 */
 	unsigned long flags;
 	struct address_space *mapping;
+	unsigned long index;
 	atomic_t _refcount;
 	struct mem_cgroup *mem_cgroup;
 	u8 compound_order;

@@ -11,7 +11,7 @@
 struct pages {
 	struct mem_cgroup *owner;
 	struct inode *inode;
-	u64 number;
+	u64 number, index;
 	u32 dev, generation;
 	u32 count;
 	bool shmem, frozen;
@@ -58,6 +58,7 @@ static __always_inline void look(struct pages *p, struct folio *folio)
 
 	p->owner = owner_of(folio->memcg_data);
 	p->inode = inode;
+	p->index = folio->index;
 	p->number = inode->i_ino;
 	p->generation = inode->i_generation;
 	p->dev = sb->s_magic == BDEVFS_MAGIC ? inode->i_rdev : sb->s_dev;
@@ -86,6 +87,7 @@ static __always_inline void look_page(struct pages *p, struct page___old *page)
 	else
 		p->owner = owner_of(BPF_CORE_READ((struct page___data *)page, memcg_data));
 	p->inode = inode;
+	p->index = BPF_CORE_READ(page, index);
 	p->number = BPF_CORE_READ(inode, i_ino);
 	p->generation = BPF_CORE_READ(inode, i_generation);
 	p->dev = BPF_CORE_READ(inode, i_sb, s_magic) == BDEVFS_MAGIC ? BPF_CORE_READ(inode, i_rdev) :

@@ -7,30 +7,11 @@
  * elsewhere it is found from the counters of the task's own ancestors.
  */
 #include "cause.h"
+#include "stall.h"
 
 const volatile bool want_reclaim = true;
 const volatile bool want_kswapd = false;
 const volatile bool begin_has_memcg = false; /* 7.1: (gfp, order, memcg) instead of (order, gfp) */
-
-static const struct episode empty_episode;
-
-static __always_inline struct episode *open_episode(void)
-{
-	u32 tid = bpf_get_current_pid_tgid();
-
-	if (bpf_map_update_elem(&episodes, &tid, &empty_episode, BPF_ANY)) {
-		count_map_full(FAMILY_RECLAIM, 1);
-		return NULL;
-	}
-	return bpf_map_lookup_elem(&episodes, &tid);
-}
-
-static __always_inline void drop_episode(void)
-{
-	u32 tid = bpf_get_current_pid_tgid();
-
-	bpf_map_delete_elem(&episodes, &tid);
-}
 
 #define RECLAIM_OPTION_PROACTIVE (1 << 2)
 const volatile bool options_known = false; /* 6.1: the 4th argument is a set of options, before a bool */
@@ -196,6 +177,8 @@ static __always_inline int finish(void *ctx, u64 reclaimed)
 	last.order = e->order;
 	bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
 	if (is_watched(e->task_cgroup) || is_watched(e->domain)) {
+		if (want_stalls)
+			count_stall(e->task_cgroup, e->domain, e->kind, now - e->start, e->scanned, reclaimed);
 		if (want_reclaim && now - e->start >= min_stall)
 			send(ctx, e, FAMILY_RECLAIM, REC_RECLAIM, now);
 		if (e->kind == RECLAIM_LIMIT && !reclaimed)

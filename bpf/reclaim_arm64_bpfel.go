@@ -19,12 +19,16 @@ const (
 	ReclaimMapCacheEvictors                  = "cache_evictors"
 	ReclaimMapCacheFiles                     = "cache_files"
 	ReclaimMapCacheTotals                    = "cache_totals"
+	ReclaimMapEpisodeClaims                  = "episode_claims"
+	ReclaimMapEpisodeSlots                   = "episode_slots"
 	ReclaimMapEpisodes                       = "episodes"
 	ReclaimMapEvents                         = "events"
 	ReclaimMapHistories                      = "histories"
 	ReclaimMapLastReclaims                   = "last_reclaims"
 	ReclaimMapReaderPolls                    = "reader_polls"
 	ReclaimMapSeenEvents                     = "seen_events"
+	ReclaimMapStallInterval                  = "stall_interval"
+	ReclaimMapStalls                         = "stalls"
 	ReclaimMapTallies                        = "tallies"
 	ReclaimMapWatched                        = "watched"
 	ReclaimProgDirectBegin                   = "direct_begin"
@@ -48,6 +52,7 @@ const (
 	ReclaimVarWantKswapd                     = "want_kswapd"
 	ReclaimVarWantReclaim                    = "want_reclaim"
 	ReclaimVarWantStacks                     = "want_stacks"
+	ReclaimVarWantStalls                     = "want_stalls"
 )
 
 // LoadReclaim returns the embedded CollectionSpec for Reclaim.
@@ -114,12 +119,16 @@ type ReclaimMapSpecs struct {
 	CacheEvictors *ebpf.MapSpec `ebpf:"cache_evictors"`
 	CacheFiles    *ebpf.MapSpec `ebpf:"cache_files"`
 	CacheTotals   *ebpf.MapSpec `ebpf:"cache_totals"`
+	EpisodeClaims *ebpf.MapSpec `ebpf:"episode_claims"`
+	EpisodeSlots  *ebpf.MapSpec `ebpf:"episode_slots"`
 	Episodes      *ebpf.MapSpec `ebpf:"episodes"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	Histories     *ebpf.MapSpec `ebpf:"histories"`
 	LastReclaims  *ebpf.MapSpec `ebpf:"last_reclaims"`
 	ReaderPolls   *ebpf.MapSpec `ebpf:"reader_polls"`
 	SeenEvents    *ebpf.MapSpec `ebpf:"seen_events"`
+	StallInterval *ebpf.MapSpec `ebpf:"stall_interval"`
+	Stalls        *ebpf.MapSpec `ebpf:"stalls"`
 	Tallies       *ebpf.MapSpec `ebpf:"tallies"`
 	Watched       *ebpf.MapSpec `ebpf:"watched"`
 }
@@ -136,6 +145,7 @@ type ReclaimVariableSpecs struct {
 	WantKswapd    *ebpf.VariableSpec `ebpf:"want_kswapd"`
 	WantReclaim   *ebpf.VariableSpec `ebpf:"want_reclaim"`
 	WantStacks    *ebpf.VariableSpec `ebpf:"want_stacks"`
+	WantStalls    *ebpf.VariableSpec `ebpf:"want_stalls"`
 }
 
 // ReclaimObjects contains all objects after they have been loaded into the kernel.
@@ -161,12 +171,16 @@ type ReclaimMaps struct {
 	CacheEvictors *ebpf.Map `ebpf:"cache_evictors"`
 	CacheFiles    *ebpf.Map `ebpf:"cache_files"`
 	CacheTotals   *ebpf.Map `ebpf:"cache_totals"`
+	EpisodeClaims *ebpf.Map `ebpf:"episode_claims"`
+	EpisodeSlots  *ebpf.Map `ebpf:"episode_slots"`
 	Episodes      *ebpf.Map `ebpf:"episodes"`
 	Events        *ebpf.Map `ebpf:"events"`
 	Histories     *ebpf.Map `ebpf:"histories"`
 	LastReclaims  *ebpf.Map `ebpf:"last_reclaims"`
 	ReaderPolls   *ebpf.Map `ebpf:"reader_polls"`
 	SeenEvents    *ebpf.Map `ebpf:"seen_events"`
+	StallInterval *ebpf.Map `ebpf:"stall_interval"`
+	Stalls        *ebpf.Map `ebpf:"stalls"`
 	Tallies       *ebpf.Map `ebpf:"tallies"`
 	Watched       *ebpf.Map `ebpf:"watched"`
 }
@@ -176,12 +190,16 @@ func (m *ReclaimMaps) Close() error {
 		m.CacheEvictors,
 		m.CacheFiles,
 		m.CacheTotals,
+		m.EpisodeClaims,
+		m.EpisodeSlots,
 		m.Episodes,
 		m.Events,
 		m.Histories,
 		m.LastReclaims,
 		m.ReaderPolls,
 		m.SeenEvents,
+		m.StallInterval,
+		m.Stalls,
 		m.Tallies,
 		m.Watched,
 	)
@@ -199,6 +217,7 @@ type ReclaimVariables struct {
 	WantKswapd    *ebpf.Variable `ebpf:"want_kswapd"`
 	WantReclaim   *ebpf.Variable `ebpf:"want_reclaim"`
 	WantStacks    *ebpf.Variable `ebpf:"want_stacks"`
+	WantStalls    *ebpf.Variable `ebpf:"want_stalls"`
 }
 
 // ReclaimPrograms contains all programs after they have been loaded into the kernel.

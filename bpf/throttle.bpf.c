@@ -7,6 +7,7 @@
  */
 #include "compat.h"
 #include "emit.h"
+#include "stall.h"
 
 struct throttled {
 	u64 start, reclaiming; /* reclaiming: time spent in reclaim meanwhile */
@@ -20,6 +21,7 @@ struct {
 	__type(value, struct throttled);
 } throttled_tasks SEC(".maps");
 
+const volatile bool want_throttle = true;
 const volatile bool gated = false; /* to 6.17 it is called on every return: look whether there is anything to do */
 
 static __always_inline int enter(void)
@@ -70,17 +72,22 @@ static __always_inline int leave(void)
 	struct task_struct *task = (void *)bpf_get_current_task();
 	u32 tid = bpf_get_current_pid_tgid();
 	struct throttled *t = bpf_map_lookup_elem(&throttled_tasks, &tid);
-	u64 now = bpf_ktime_get_ns(), asleep, domain;
+	u64 now = bpf_ktime_get_ns(), asleep, domain, cgroup;
 	struct rec_throttle *r;
 
 	if (!t)
 		return 0;
 	asleep = now - t->start - t->reclaiming;
 	bpf_map_delete_elem(&throttled_tasks, &tid);
-	if (asleep < SHORTEST || asleep < min_stall)
+	if (asleep < SHORTEST)
 		return 0;
 	domain = domain_of(task);
-	if (!is_watched(memcg_id(task_memcg(task))) && !is_watched(domain))
+	cgroup = memcg_id(task_memcg(task));
+	if (!is_watched(cgroup) && !is_watched(domain))
+		return 0;
+	if (want_stalls)
+		count_stall(cgroup, domain, STALL_THROTTLE, asleep, UNKNOWN, 0);
+	if (!want_throttle || asleep < min_stall)
 		return 0;
 	r = reserve(FAMILY_THROTTLE, sizeof(*r), REC_THROTTLE, now);
 	if (!r)

@@ -18,6 +18,8 @@ import (
 const (
 	ThrottleMapEvents                   = "events"
 	ThrottleMapReaderPolls              = "reader_polls"
+	ThrottleMapStallInterval            = "stall_interval"
+	ThrottleMapStalls                   = "stalls"
 	ThrottleMapTallies                  = "tallies"
 	ThrottleMapThrottledTasks           = "throttled_tasks"
 	ThrottleMapWatched                  = "watched"
@@ -31,6 +33,8 @@ const (
 	ThrottleVarGated                    = "gated"
 	ThrottleVarMinStall                 = "min_stall"
 	ThrottleVarWantStacks               = "want_stacks"
+	ThrottleVarWantStalls               = "want_stalls"
+	ThrottleVarWantThrottle             = "want_throttle"
 )
 
 // LoadThrottle returns the embedded CollectionSpec for Throttle.
@@ -89,6 +93,8 @@ type ThrottleProgramSpecs struct {
 type ThrottleMapSpecs struct {
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	ReaderPolls    *ebpf.MapSpec `ebpf:"reader_polls"`
+	StallInterval  *ebpf.MapSpec `ebpf:"stall_interval"`
+	Stalls         *ebpf.MapSpec `ebpf:"stalls"`
 	Tallies        *ebpf.MapSpec `ebpf:"tallies"`
 	ThrottledTasks *ebpf.MapSpec `ebpf:"throttled_tasks"`
 	Watched        *ebpf.MapSpec `ebpf:"watched"`
@@ -98,10 +104,12 @@ type ThrottleMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type ThrottleVariableSpecs struct {
-	Filtered   *ebpf.VariableSpec `ebpf:"filtered"`
-	Gated      *ebpf.VariableSpec `ebpf:"gated"`
-	MinStall   *ebpf.VariableSpec `ebpf:"min_stall"`
-	WantStacks *ebpf.VariableSpec `ebpf:"want_stacks"`
+	Filtered     *ebpf.VariableSpec `ebpf:"filtered"`
+	Gated        *ebpf.VariableSpec `ebpf:"gated"`
+	MinStall     *ebpf.VariableSpec `ebpf:"min_stall"`
+	WantStacks   *ebpf.VariableSpec `ebpf:"want_stacks"`
+	WantStalls   *ebpf.VariableSpec `ebpf:"want_stalls"`
+	WantThrottle *ebpf.VariableSpec `ebpf:"want_throttle"`
 }
 
 // ThrottleObjects contains all objects after they have been loaded into the kernel.
@@ -126,6 +134,8 @@ func (o *ThrottleObjects) Close() error {
 type ThrottleMaps struct {
 	Events         *ebpf.Map `ebpf:"events"`
 	ReaderPolls    *ebpf.Map `ebpf:"reader_polls"`
+	StallInterval  *ebpf.Map `ebpf:"stall_interval"`
+	Stalls         *ebpf.Map `ebpf:"stalls"`
 	Tallies        *ebpf.Map `ebpf:"tallies"`
 	ThrottledTasks *ebpf.Map `ebpf:"throttled_tasks"`
 	Watched        *ebpf.Map `ebpf:"watched"`
@@ -135,6 +145,8 @@ func (m *ThrottleMaps) Close() error {
 	return _ThrottleClose(
 		m.Events,
 		m.ReaderPolls,
+		m.StallInterval,
+		m.Stalls,
 		m.Tallies,
 		m.ThrottledTasks,
 		m.Watched,
@@ -145,10 +157,12 @@ func (m *ThrottleMaps) Close() error {
 //
 // It can be passed to LoadThrottleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type ThrottleVariables struct {
-	Filtered   *ebpf.Variable `ebpf:"filtered"`
-	Gated      *ebpf.Variable `ebpf:"gated"`
-	MinStall   *ebpf.Variable `ebpf:"min_stall"`
-	WantStacks *ebpf.Variable `ebpf:"want_stacks"`
+	Filtered     *ebpf.Variable `ebpf:"filtered"`
+	Gated        *ebpf.Variable `ebpf:"gated"`
+	MinStall     *ebpf.Variable `ebpf:"min_stall"`
+	WantStacks   *ebpf.Variable `ebpf:"want_stacks"`
+	WantStalls   *ebpf.Variable `ebpf:"want_stalls"`
+	WantThrottle *ebpf.Variable `ebpf:"want_throttle"`
 }
 
 // ThrottlePrograms contains all programs after they have been loaded into the kernel.

@@ -37,7 +37,7 @@ enum rec_type {
 };
 
 /* How reclaim came about: `kind` of events. */
-enum reclaim_kind { RECLAIM_NONE, RECLAIM_LIMIT, RECLAIM_HIGH, RECLAIM_PROACTIVE, RECLAIM_SOFT, RECLAIM_DIRECT, RECLAIM_NODE, RECLAIM_KSWAPD };
+enum reclaim_kind { RECLAIM_NONE, RECLAIM_LIMIT, RECLAIM_HIGH, RECLAIM_PROACTIVE, RECLAIM_SOFT, RECLAIM_DIRECT, RECLAIM_NODE, RECLAIM_KSWAPD, RECLAIM_DAMON };
 
 /* How sure a figure is. */
 enum certainty { SURE, INFERRED };
@@ -245,12 +245,10 @@ struct file_counts {
 	u64 named; /* its path was sent */
 };
 
-enum evictor_kind { EVICTOR_TASK, EVICTOR_KSWAPD };
-
 struct evict_key {
 	u64 owner;
 	u64 evictor; /* cgroup of the task that reclaimed */
-	u64 kind;
+	u64 kind;    /* reclaim_kind */
 };
 
 #define HISTORY_SECONDS 16

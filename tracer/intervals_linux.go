@@ -27,43 +27,64 @@ func (t *Tracer) underPressure(id, at uint64) {
 
 // tellIntervals writes the events that come once an interval.
 func (t *Tracer) tellIntervals() error {
+	began, now := t.lastCache, t.clock.now()
+	t.lastCache = now
+	stalls, returns := t.histograms.read(t.opts.Warn)
+	if err := t.tellStalls(stalls, began, now); err != nil {
+		return err
+	}
 	if t.cache != nil {
-		if err := t.tellCache(); err != nil {
+		if err := t.tellCache(returns, began, now); err != nil {
 			return err
 		}
 	}
+	if err := t.tellThrash(began, now, returns, stalls); err != nil {
+		return err
+	}
+	t.forget(now)
 	if t.opts.wants(FamilyMemory) {
 		return t.tellMemory()
 	}
 	return nil
 }
 
-func (t *Tracer) tellCache() error {
-	now := t.clock.now()
-	began := t.lastCache
+func (t *Tracer) tellCache(returns map[uint64]*tally.Returns, began, now uint64) error {
 	traffic, err := t.cache.Read()
 	if err != nil {
 		t.opts.Warn(err.Error())
 	}
-	t.lastCache = now
+	// What sampling saw after the counters were read comes with its interval.
+	for owner, r := range returns {
+		if traffic[owner] == nil && len(r.ByDomain) > 0 {
+			traffic[owner] = &tally.Traffic{}
+		}
+	}
 	if err := t.catchUp(); err != nil { // with the paths of files that were just counted
 		return err
 	}
 	t.lateRefaults(traffic, now)
-	if now > t.forgotten+uint64(time.Minute) {
-		t.forgotten = now
-		t.cache.Forget(t.longGone)
-		maps.DeleteFunc(t.stats, func(id uint64, _ cgroup.Stat) bool { return t.longGone(id) })
-	}
 	for _, owner := range sortedKeys(traffic) {
 		if owner != 0 && !t.selected(owner) || owner == 0 && len(t.opts.Cgroups) > 0 {
 			continue
 		}
-		if err := t.emit(t.cacheEvent(owner, traffic[owner], began, now)); err != nil {
+		if err := t.emit(t.cacheEvent(owner, traffic[owner], returns[owner], began, now)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// forget frees the counters of cgroups that are gone, once a minute.
+func (t *Tracer) forget(now uint64) {
+	if now < t.forgotten+uint64(time.Minute) {
+		return
+	}
+	t.forgotten = now
+	if t.cache != nil {
+		t.cache.Forget(t.longGone)
+		maps.DeleteFunc(t.stats, func(id uint64, _ cgroup.Stat) bool { return t.longGone(id) })
+	}
+	t.histograms.forget(t.longGone)
 }
 
 // longGone tells whether a cgroup was removed ten minutes ago or more: what is
@@ -73,7 +94,7 @@ func (t *Tracer) longGone(id uint64) bool {
 	return id != 0 && (!ok || !e.Died.IsZero() && time.Since(e.Died) > 10*time.Minute)
 }
 
-func (t *Tracer) cacheEvent(owner uint64, tr *tally.Traffic, began, now uint64) *event.Cache {
+func (t *Tracer) cacheEvent(owner uint64, tr *tally.Traffic, r *tally.Returns, began, now uint64) *event.Cache {
 	e := &event.Cache{
 		Meta:       event.Meta{Type: event.TypeCache, Time: t.clock.wall(began)},
 		IntervalNS: int64(now - began), Added: tr.Added, Evicted: tr.Evicted,
@@ -81,14 +102,8 @@ func (t *Tracer) cacheEvent(owner uint64, tr *tally.Traffic, began, now uint64) 
 	}
 	e.Cgroup, e.Container = t.names.cgroup(owner)
 	t.refaults(e, owner, tr)
-	slices.SortFunc(tr.EvictedBy, func(a, b tally.Evictor) int { return cmp.Compare(b.Pages, a.Pages) })
-	for _, v := range tr.EvictedBy[:min(len(tr.EvictedBy), busiestEvictor)] {
-		by := event.EvictedBy{Kswapd: v.Kswapd, Pages: v.Pages}
-		if !v.Kswapd {
-			by.Cgroup, by.Container = t.names.cgroup(v.Cgroup)
-		}
-		e.EvictedBy = append(e.EvictedBy, by)
-	}
+	t.returned(e, r)
+	t.evictions(e, tr)
 	total := func(f tally.File) uint64 { return f.Added + f.Evicted + f.Truncated + f.Invalidated }
 	slices.SortFunc(tr.Files, func(a, b tally.File) int {
 		return cmp.Or(cmp.Compare(total(b), total(a)), cmp.Compare(a.Inode, b.Inode))

@@ -47,6 +47,7 @@ type Tracer struct {
 	samples    map[uint64]sample
 	pressures  map[uint64]uint64 // domain: when it was last under pressure
 	stats      map[uint64]cgroup.Stat
+	histograms histograms
 	recent     map[uint64]uint64 // cgroups with page-cache traffic of late, and until when they count as such
 	forgotten  uint64            // when counters of cgroups long gone were freed last
 	counters   counters
@@ -121,7 +122,9 @@ func Open(o Options) (*Tracer, error) {
 		Request:   hook.Request{Families: o.Families, Tier: o.Tier, CgroupVersion: mount.Version},
 		Hierarchy: mount.HierarchyID, Filtered: len(o.Cgroups) > 0,
 		WantReclaim: o.wants(FamilyReclaim), WantKswapd: o.wants(FamilyKswapd), CountCache: o.wants(FamilyCache),
-		Stacks: o.Stacks, MinStallNS: uint64(max(o.MinStall, 0)), RingBytes: o.RingBytes,
+		WantThrottle: o.wants(FamilyThrottle), WantStalls: o.wants(FamilyStalls) || o.wants(FamilyThrash),
+		SampleRefaults: o.wants(FamilyCache) || o.wants(FamilyThrash),
+		Stacks:         o.Stacks, MinStallNS: uint64(max(o.MinStall, 0)), RingBytes: o.RingBytes,
 		Seed: t.seed,
 	}
 	t.session, err = hook.Attach(cfg, kernel)
@@ -150,6 +153,7 @@ func Open(o Options) (*Tracer, error) {
 		t.cache = tally.NewCache(t.session.Maps)
 		t.seedStats()
 	}
+	t.histograms = newHistograms(o, t.session.Maps)
 	t.header = t.makeHeader()
 	debug.FreeOSMemory() // the kernel's BTF, by far the largest thing in memory
 	return t, nil
@@ -162,7 +166,7 @@ func (t *Tracer) usable() error {
 	open := t.opts.wants(FamilyMemory) || t.opts.wants(FamilyCgroup)
 	for _, c := range t.session.Choices {
 		switch {
-		case !t.opts.wants(c.Family):
+		case !slices.ContainsFunc(t.opts.Families, func(f string) bool { return RestsOn(f) == c.Family }):
 		case c.Way != nil && c.Without == "":
 			open = true
 		case c.Way == nil && c.Without == "":

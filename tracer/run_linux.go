@@ -218,6 +218,9 @@ func (t *Tracer) finish() error {
 	if err := t.tellIntervals(); err != nil {
 		return err
 	}
+	if err := t.endThrash(); err != nil {
+		return err
+	}
 	if err := t.tellLosses(); err != nil {
 		return err
 	}

@@ -23,11 +23,25 @@ const (
 	FamilyCache    = "cache"
 	FamilyMemory   = "memory"
 	FamilyCgroup   = "cgroup"
+	FamilyStalls   = "stalls"
+	FamilyThrash   = "thrash"
 )
 
 // Families lists them all, in the order in which help texts name them.
 func Families() []string {
-	return []string{FamilyOOM, FamilyReclaim, FamilyKswapd, FamilyThrottle, FamilyCache, FamilyMemory, FamilyCgroup}
+	return []string{FamilyOOM, FamilyReclaim, FamilyKswapd, FamilyThrottle, FamilyCache, FamilyMemory, FamilyCgroup, FamilyStalls, FamilyThrash}
+}
+
+// RestsOn names the family whose hooks a family cannot do without: stalls are
+// counted where reclaim is seen, thrash where the page cache is.
+func RestsOn(family string) string {
+	switch family {
+	case FamilyStalls:
+		return FamilyReclaim
+	case FamilyThrash:
+		return FamilyCache
+	}
+	return family
 }
 
 // DefaultFamilies is what is traced when nothing is asked for.

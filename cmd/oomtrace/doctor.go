@@ -139,7 +139,7 @@ func (d *diagnosis) conclude(name string) family {
 	f := family{Family: name, Default: slices.Contains(tracer.DefaultFamilies(), name)}
 	found := false
 	for _, h := range d.Hooks {
-		if h.Family != name {
+		if h.Family != name && h.Family != tracer.RestsOn(name) {
 			continue
 		}
 		found = true

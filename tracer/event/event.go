@@ -24,6 +24,8 @@ const (
 	TypeCache    = "cache"
 	TypeMemory   = "memory"
 	TypeCgroup   = "cgroup"
+	TypeStalls   = "stalls"
+	TypeThrash   = "thrash"
 	TypeLost     = "lost"
 	TypeSummary  = "summary"
 )

@@ -171,13 +171,21 @@ type Cache struct {
 	Removed    uint64     `json:"removed_pages"` // truncated or invalidated
 	// Invalidated is the part of Removed that was clean cache dropped by
 	// request: fadvise, drop_caches.
-	Invalidated    uint64   `json:"invalidated_pages"`
-	Refaulted      *uint64  `json:"refaulted_pages,omitempty"`
-	RefaultedOf    string   `json:"refaulted_source,omitempty"`
-	RefaultAfterNS []Bucket `json:"refault_after_ns,omitempty"`
+	Invalidated uint64  `json:"invalidated_pages"`
+	Refaulted   *uint64 `json:"refaulted_pages,omitempty"`
+	RefaultedOf string  `json:"refaulted_source,omitempty"`
+	// RefaultAfterNS is a histogram of the time between eviction and return, of a
+	// sample: one page in RefaultSampling.
+	RefaultAfterNS   []Bucket          `json:"refault_after_ns,omitempty"`
+	RefaultSampling  int               `json:"refault_sampling,omitempty"`
+	RefaultDistances []RefaultDistance `json:"refault_distances,omitempty"`
 
-	EvictedBy []EvictedBy `json:"evicted_by,omitempty"`
-	Files     []CacheFile `json:"files,omitempty"`
+	EvictedBy           []EvictedBy `json:"evicted_by,omitempty"`
+	EvictedByOtherPages uint64      `json:"evicted_by_other_pages,omitempty"` // by all further
+	// EvictedOf is whose page cache tasks of this cgroup pushed out.
+	EvictedOf           []EvictedOf `json:"evicted,omitempty"`
+	EvictedOfOtherPages uint64      `json:"evicted_other_pages,omitempty"`
+	Files               []CacheFile `json:"files,omitempty"`
 }
 
 // Bucket is one bar of a histogram: count of values below UpTo and not below
@@ -189,7 +197,10 @@ type Bucket struct {
 
 // EvictedBy says who pushed pages of a cgroup out.
 type EvictedBy struct {
-	Kswapd    bool       `json:"kswapd,omitempty"`
+	Kswapd bool `json:"kswapd,omitempty"`
+	// Kind is the kind of reclaim, kswapd or damon; absent where reclaim has no
+	// tracepoint (madvise) or had begun before the trace.
+	Kind      string     `json:"kind,omitempty"`
 	Cgroup    *Cgroup    `json:"cgroup,omitempty"`
 	Container *Container `json:"container,omitempty"`
 	Pages     uint64     `json:"pages"`

@@ -28,9 +28,15 @@ type Config struct {
 	WantReclaim bool
 	WantKswapd  bool
 	CountCache  bool
-	Stacks      bool
-	MinStallNS  uint64
-	RingBytes   int
+	// WantThrottle sends sleeps for memory.high one by one, WantStalls counts all
+	// stalls in histograms.
+	WantThrottle bool
+	WantStalls   bool
+	// SampleRefaults follows a sample of evicted pages until they come back.
+	SampleRefaults bool
+	Stacks         bool
+	MinStallNS     uint64
+	RingBytes      int
 	// Seed is called when the cgroups' lifecycle is followed and nothing else is
 	// attached yet: what it learns of the cgroups then stays true. May be nil,
 	// and may be called again after a refusal.
@@ -53,7 +59,7 @@ type Session struct {
 func Objects() map[string]func() (*ebpf.CollectionSpec, error) {
 	return map[string]func() (*ebpf.CollectionSpec, error){
 		"core": bpf.LoadCore, "lifecycle": bpf.LoadLifecycle, "oom": bpf.LoadOom,
-		"reclaim": bpf.LoadReclaim, "throttle": bpf.LoadThrottle, "cache": bpf.LoadCache, "pause": bpf.LoadPause,
+		"reclaim": bpf.LoadReclaim, "throttle": bpf.LoadThrottle, "cache": bpf.LoadCache, "pause": bpf.LoadPause, "stall": bpf.LoadStall,
 	}
 }
 
@@ -182,6 +188,11 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 	if cfg.RingBytes > 0 {
 		spec.Maps["events"].MaxEntries = uint32(cfg.RingBytes)
 	}
+	for m, wanted := range cfg.large() {
+		if ms := spec.Maps[m]; ms != nil && !wanted {
+			ms.MaxEntries = 1
+		}
+	}
 	for key, value := range cfg.constants(p) {
 		v, ok := spec.Variables[key]
 		if !ok {
@@ -214,12 +225,21 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 	return nil
 }
 
+// large names the maps that take megabytes, and whether what they are for is
+// wanted.
+func (cfg Config) large() map[string]bool {
+	return map[string]bool{
+		"stalls": cfg.WantStalls, "evictions": cfg.SampleRefaults, "refaults": cfg.SampleRefaults,
+	}
+}
+
 // constants are what the programs are loaded with. An object has those of them
 // that its programs read.
 func (cfg Config) constants(p Prober) map[string]any {
 	return map[string]any{
 		"filtered": cfg.Filtered, "want_stacks": cfg.Stacks, "min_stall": cfg.MinStallNS,
 		"want_reclaim": cfg.WantReclaim, "want_kswapd": cfg.WantKswapd, "count_cache": cfg.CountCache,
+		"want_throttle": cfg.WantThrottle, "want_stalls": cfg.WantStalls, "sample_refaults": cfg.SampleRefaults,
 		"want_paths": true, "hierarchy": int32(cfg.Hierarchy),
 		"begin_has_memcg": BeginHasMemcg(p),
 		"options_known":   p.HasFunc("user_proactive_reclaim") || p.HasFunc("memory_reclaim"),

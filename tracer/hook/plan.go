@@ -142,42 +142,49 @@ func Table() []Purpose {
 			function(Eventfd, "pause", Program{"waiting_tasks", Iterator, false}),
 		}},
 
-		{Family: "reclaim", Name: "memcg", For: []string{"oom"}, Ways: []Way{
+		{Family: "reclaim", Name: "memcg", For: []string{"oom", "stalls", "thrash"}, Ways: []Way{
 			tp("reclaim", "memcg_begin", "mm_vmscan_memcg_reclaim_begin", "memcg_end", "mm_vmscan_memcg_reclaim_end"),
 		}},
-		{Family: "reclaim", Name: "domain", For: []string{"oom"},
+		{Family: "reclaim", Name: "domain", For: []string{"oom", "stalls", "thrash"},
 			Without: "which cgroup is being shrunk, from the kernel itself; it is inferred from the counters of the task's ancestors, and unknown for memory.reclaim",
 			Ways: []Way{
 				function(Fentry, "reclaim", Program{"fentry_try_to_free_mem_cgroup_pages", "try_to_free_mem_cgroup_pages", false}),
 				{Kind: Tracepoint, Shape: BeginHasMemcg, Lacks: "mm_vmscan_memcg_reclaim_begin does not name the cgroup (7.1)"},
 				function(Kprobe, "reclaim", Program{"kprobe_try_to_free_mem_cgroup_pages", "try_to_free_mem_cgroup_pages", false}),
 			}},
-		{Family: "reclaim", Name: "direct", For: []string{"oom"}, Ways: []Way{
+		{Family: "reclaim", Name: "direct", For: []string{"oom", "stalls", "thrash"}, Ways: []Way{
 			tp("reclaim", "direct_begin", "mm_vmscan_direct_reclaim_begin", "direct_end", "mm_vmscan_direct_reclaim_end"),
 		}},
-		{Family: "reclaim", Name: "soft limit", Without: "soft-limit reclaim", Ways: []Way{
+		{Family: "reclaim", Name: "soft limit", For: []string{"stalls", "thrash"}, Without: "soft-limit reclaim", Ways: []Way{
 			tp("reclaim", "soft_begin", "mm_vmscan_memcg_softlimit_reclaim_begin", "soft_end", "mm_vmscan_memcg_softlimit_reclaim_end"),
 		}},
-		{Family: "reclaim", Name: "node", Without: "reclaim of one NUMA node", Ways: []Way{
+		{Family: "reclaim", Name: "node", For: []string{"stalls", "thrash"}, Without: "reclaim of one NUMA node", Ways: []Way{
 			tp("reclaim", "node_begin", "mm_vmscan_node_reclaim_begin", "node_end", "mm_vmscan_node_reclaim_end"),
 		}},
-		{Family: "reclaim", Name: "scan", For: []string{"kswapd"}, Without: "scanned_pages and priority", Ways: []Way{
+		{Family: "reclaim", Name: "scan", For: []string{"kswapd", "stalls"}, Without: "scanned_pages and priority", Ways: []Way{
 			tp("reclaim", "shrink_inactive", "mm_vmscan_lru_shrink_inactive"),
 		}},
 		{Family: "kswapd", Name: "run", Ways: []Way{
 			tp("reclaim", "kswapd_wake", "mm_vmscan_kswapd_wake", "kswapd_sleep", "mm_vmscan_kswapd_sleep"),
 		}},
 
-		{Family: "throttle", Name: "memory.high", Ways: []Way{high[0], high[1], highOld[0], highOld[1]}},
-		{Family: "throttle", Name: "reclaim within", Without: "the reclaim that precedes the sleep is counted as sleep", Ways: []Way{
+		{Family: "throttle", Name: "memory.high", For: []string{"stalls", "thrash"}, Ways: []Way{high[0], high[1], highOld[0], highOld[1]}},
+		{Family: "throttle", Name: "reclaim within", For: []string{"stalls", "thrash"}, Without: "the reclaim that precedes the sleep is counted as sleep", Ways: []Way{
 			tp("throttle", "throttle_reclaim_begin", "mm_vmscan_memcg_reclaim_begin", "throttle_reclaim_end", "mm_vmscan_memcg_reclaim_end"),
 		}},
 
-		{Family: "cache", Name: "delete", For: []string{"reclaim", "kswapd"}, Without: "what reclaim evicts", Ways: []Way{
+		{Family: "stalls", Name: "wait", Without: "sleeps within reclaim", Ways: []Way{
+			tp("stall", "throttled", "mm_vmscan_throttled"),
+		}},
+		{Family: "stalls", Name: "compaction", Without: "compaction", Ways: []Way{
+			tp("stall", "compaction_begin", "mm_compaction_begin", "compaction_end", "mm_compaction_end"),
+		}},
+
+		{Family: "cache", Name: "delete", For: []string{"reclaim", "kswapd", "thrash"}, Without: "what reclaim evicts", Ways: []Way{
 			tp("cache", "delete", "mm_filemap_delete_from_page_cache").when(hasFolio, "no folios in it (5.16)"),
 			tp("cache", "delete_page", "mm_filemap_delete_from_page_cache").when(hasPage, "no pages in it (to 5.15)"),
 		}},
-		{Family: "cache", Name: "add", Ways: []Way{
+		{Family: "cache", Name: "add", For: []string{"thrash"}, Ways: []Way{
 			tp("cache", "add", "mm_filemap_add_to_page_cache").when(hasFolio, "no folios in it (5.16)"),
 			tp("cache", "add_page", "mm_filemap_add_to_page_cache").when(hasPage, "no pages in it (to 5.15)"),
 		}},

@@ -11,7 +11,7 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-var everything = []string{"oom", "reclaim", "kswapd", "throttle", "cache", "memory", "cgroup"}
+var everything = []string{"oom", "reclaim", "kswapd", "throttle", "cache", "memory", "cgroup", "stalls", "thrash"}
 
 // chosen gives kind and first program of each purpose, "" where none is open.
 func chosen(choices []Choice) map[string]string {
@@ -174,6 +174,14 @@ func TestPlanWantsWhatFamiliesNeed(t *testing.T) {
 		{[]string{"kswapd"}, []string{"cache/delete", "kswapd/run", "reclaim/scan"}},
 		{[]string{"throttle"}, []string{"throttle/memory.high", "throttle/reclaim within"}},
 		{[]string{"cache"}, []string{"cache/add", "cache/delete", "cache/refault"}},
+		{[]string{"stalls"}, []string{
+			"reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",
+			"stalls/compaction", "stalls/wait", "throttle/memory.high", "throttle/reclaim within",
+		}},
+		{[]string{"thrash"}, []string{
+			"cache/add", "cache/delete", "reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/soft limit",
+			"throttle/memory.high", "throttle/reclaim within",
+		}},
 	} {
 		t.Run(strings.Join(c.families, ","), func(t *testing.T) {
 			got := slices.Sorted(maps.Keys(chosen(Plan(Table(), kernel618(), Request{Families: c.families, CgroupVersion: 2}))))

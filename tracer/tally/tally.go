@@ -62,11 +62,18 @@ type File struct {
 	Counts
 }
 
-// Evictor is who pushed pages out.
+// Evictor is who pushed pages out: the cgroup of the task, and on which way.
 type Evictor struct {
 	Cgroup uint64
-	Kswapd bool
+	Kind   bpf.CoreReclaimKind // RECLAIM_NONE: on a way that has no tracepoint
 	Pages  uint64
+}
+
+// Evicted is whose pages a cgroup's tasks pushed out.
+type Evicted struct {
+	Owner uint64
+	Kind  bpf.CoreReclaimKind
+	Pages uint64
 }
 
 // Traffic is what happened to the page cache of one cgroup between two
@@ -76,6 +83,7 @@ type Traffic struct {
 	Refaulted uint64
 	Files     []File
 	EvictedBy []Evictor
+	EvictedOf []Evicted // by tasks of this cgroup, whoever owned it
 }
 
 type fileSeen struct {
@@ -195,8 +203,13 @@ func (c *Cache) since(now *reading) map[uint64]*Traffic {
 			c.evicted[key] = new(uint64)
 		}
 		if d := rise(c.evicted[key], pages); d > 0 {
+			kind := bpf.CoreReclaimKind(key.Kind)
 			t := of(key.Owner)
-			t.EvictedBy = append(t.EvictedBy, Evictor{key.Evictor, key.Kind == uint64(bpf.CoreEvictorKindEVICTOR_KSWAPD), d})
+			t.EvictedBy = append(t.EvictedBy, Evictor{key.Evictor, kind, d})
+			if key.Evictor != 0 {
+				by := of(key.Evictor)
+				by.EvictedOf = append(by.EvictedOf, Evicted{key.Owner, kind, d})
+			}
 		}
 	}
 	for owner, pages := range now.refaults {

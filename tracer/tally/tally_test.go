@@ -54,8 +54,8 @@ const alice, bob = 11, 12 // cgroups
 
 var (
 	aliceFile = bpf.CoreFileKey{Owner: alice, Inode: 100, Dev: 8, Generation: 1}
-	byBob     = bpf.CoreEvictKey{Owner: alice, Evictor: bob, Kind: uint64(bpf.CoreEvictorKindEVICTOR_TASK)}
-	byKswapd  = bpf.CoreEvictKey{Owner: alice, Kind: uint64(bpf.CoreEvictorKindEVICTOR_KSWAPD)}
+	byBob     = bpf.CoreEvictKey{Owner: alice, Evictor: bob, Kind: uint64(bpf.CoreReclaimKindRECLAIM_LIMIT)}
+	byKswapd  = bpf.CoreEvictKey{Owner: alice, Kind: uint64(bpf.CoreReclaimKindRECLAIM_KSWAPD)}
 )
 
 func file(born uint64, c Counts) bpf.CoreFileCounts {
@@ -86,24 +86,25 @@ func TestSince(t *testing.T) {
 		want map[uint64]*Traffic
 	}{
 		{"the first counts from zero", read(Counts{10, 4, 1, 0}, file(1, Counts{9, 4, 0, 0}), 3, 1, 2), map[uint64]*Traffic{
-			alice: {Counts{10, 4, 1, 0}, 2, theFile(Counts{9, 4, 0, 0}), []Evictor{{bob, false, 3}, {0, true, 1}}},
+			alice: {Counts{10, 4, 1, 0}, 2, theFile(Counts{9, 4, 0, 0}), []Evictor{{bob, bpf.CoreReclaimKindRECLAIM_LIMIT, 3}, {0, bpf.CoreReclaimKindRECLAIM_KSWAPD, 1}}, nil},
+			bob:   {EvictedOf: []Evicted{{alice, bpf.CoreReclaimKindRECLAIM_LIMIT, 3}}},
 		}},
 		{"the same again is nothing", read(Counts{10, 4, 1, 0}, file(1, Counts{9, 4, 0, 0}), 3, 1, 2), map[uint64]*Traffic{}},
 		{"what came on top", read(Counts{12, 9, 1, 1}, file(1, Counts{10, 9, 0, 0}), 3, 6, 2), map[uint64]*Traffic{
-			alice: {Counts{2, 5, 0, 1}, 0, theFile(Counts{1, 5, 0, 0}), []Evictor{{0, true, 5}}},
+			alice: {Counts{2, 5, 0, 1}, 0, theFile(Counts{1, 5, 0, 0}), []Evictor{{0, bpf.CoreReclaimKindRECLAIM_KSWAPD, 5}}, nil},
 		}},
 		{"a run was moving: a fall is nothing", read(Counts{11, 9, 1, 1}, file(1, Counts{9, 9, 0, 0}), 2, 6, 2), map[uint64]*Traffic{}},
 		{"and is not counted twice", read(Counts{13, 9, 1, 1}, file(1, Counts{11, 9, 0, 0}), 3, 6, 2), map[uint64]*Traffic{
-			alice: {Counts{1, 0, 0, 0}, 0, theFile(Counts{1, 0, 0, 0}), nil},
+			alice: {Counts{1, 0, 0, 0}, 0, theFile(Counts{1, 0, 0, 0}), nil, nil},
 		}},
 		{"refaults alone", read(Counts{13, 9, 1, 1}, file(1, Counts{11, 9, 0, 0}), 3, 6, 7), map[uint64]*Traffic{
 			alice: {Refaulted: 5},
 		}},
 		{"a file that was forgotten and born again", read(Counts{16, 9, 1, 1}, file(2, Counts{3, 0, 0, 0}), 3, 6, 7), map[uint64]*Traffic{
-			alice: {Counts{3, 0, 0, 0}, 0, theFile(Counts{3, 0, 0, 0}), nil},
+			alice: {Counts{3, 0, 0, 0}, 0, theFile(Counts{3, 0, 0, 0}), nil, nil},
 		}},
 		{"born again beyond where it was", read(Counts{46, 9, 1, 1}, file(3, Counts{30, 0, 0, 0}), 3, 6, 7), map[uint64]*Traffic{
-			alice: {Counts{30, 0, 0, 0}, 0, theFile(Counts{30, 0, 0, 0}), nil},
+			alice: {Counts{30, 0, 0, 0}, 0, theFile(Counts{30, 0, 0, 0}), nil, nil},
 		}},
 	} {
 		t.Run(step.name, func(t *testing.T) {
@@ -147,7 +148,8 @@ func TestSinceKeepsOwnersApart(t *testing.T) {
 
 func TestReadingAddsRuns(t *testing.T) {
 	now := read(Counts{1, 1, 1, 1}, file(1, Counts{1, 1, 1, 1}), 5, 0, 0)
-	run := bpf.CoreRun{Owner: alice, Inode: 100, Dev: 8, Generation: 1, Evictor: bob, Cause: uint32(bpf.CoreCauseCAUSE_EVICT), Pages: 7}
+	run := bpf.CoreRun{Owner: alice, Inode: 100, Dev: 8, Generation: 1, Evictor: bob, Cause: uint32(bpf.CoreCauseCAUSE_EVICT),
+		Kind: uint32(bpf.CoreReclaimKindRECLAIM_LIMIT), Pages: 7}
 	now.add(&run)
 	run.Cause, run.Pages = uint32(bpf.CoreCauseCAUSE_ADD), 2
 	now.add(&run)

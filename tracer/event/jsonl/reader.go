@@ -142,6 +142,10 @@ func blank(typ string) event.Event {
 		return new(event.MemorySample)
 	case event.TypeCgroup:
 		return new(event.CgroupChange)
+	case event.TypeStalls:
+		return new(event.Stalls)
+	case event.TypeThrash:
+		return new(event.Thrash)
 	case event.TypeLost:
 		return new(event.Lost)
 	case event.TypeSummary:
