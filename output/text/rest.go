@@ -101,7 +101,7 @@ func (w *Writer) cache(e *event.Cache) {
 		if e.RefaultedOf == event.SourceInferred {
 			t = "~" + t
 		}
-		if half := median(e.RefaultAfterNS); half != 0 {
+		if half := nanos(event.Quantile(e.RefaultAfterNS, 0.5)); half != 0 {
 			t += ", half of that within " + duration(half)
 		}
 		w.line().to(in).put(warn, t).end()
@@ -113,6 +113,8 @@ func (w *Writer) cache(e *event.Cache) {
 			switch {
 			case by.Kswapd:
 				name = "kswapd"
+			case by.Kind == event.EvictDAMON:
+				name = "DAMON"
 			case name == "":
 				name = "others"
 			case name == owner:
@@ -150,20 +152,6 @@ func (w *Writer) traffic(added, evicted, removed uint64) term.Text {
 		return "no traffic"
 	}
 	return join(parts, ", ")
-}
-
-// median is the upper end of the bucket that holds the middle value.
-func median(buckets []event.Bucket) int64 {
-	var all, seen uint64
-	for _, b := range buckets {
-		all += b.Count
-	}
-	for _, b := range buckets {
-		if seen += b.Count; seen > 0 && seen >= all-all/2 {
-			return int64(min(b.UpTo, 1<<62))
-		}
-	}
-	return 0
 }
 
 func (w *Writer) cgroup(e *event.CgroupChange) {

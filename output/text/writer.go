@@ -89,6 +89,10 @@ func (w *Writer) Write(e event.Event) error {
 		w.cache(e)
 	case *event.MemorySample:
 		w.memory(e)
+	case *event.Stalls:
+		w.stallCounts(e)
+	case *event.Thrash:
+		w.thrash(e)
 	case *event.CgroupChange:
 		w.cgroup(e)
 	case *event.Lost:

@@ -311,7 +311,7 @@ func TestDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := regexp.MustCompile("json:\"([a-z_]+)|Type[A-Za-z]+ += \"([a-z_]+)\"")
+	names := regexp.MustCompile("json:\"([a-z0-9_]+)|Type[A-Za-z]+ += \"([a-z_]+)\"")
 	for name, text := range sources(t, ".go") {
 		if path.Dir(name) != "tracer/event" || strings.HasSuffix(name, "_test.go") {
 			continue

@@ -1,5 +1,7 @@
 package event
 
+import "math"
+
 // Kinds of stalls beside those of reclaim.
 const (
 	// StallThrottle is a sleep for exceeding memory.high.
@@ -85,4 +87,20 @@ type Thrash struct {
 	// of what came back to have stayed.
 	Sufficient *uint64 `json:"sufficient_bytes,omitempty"`
 	Source     string  `json:"source"` // inferred
+}
+
+// Quantile is the upper end of the bucket that holds the q-th part of all
+// values, counted from the smallest; 0 when there are none.
+func Quantile(buckets []Bucket, q float64) uint64 {
+	var all, seen uint64
+	for _, b := range buckets {
+		all += b.Count
+	}
+	rank := max(uint64(math.Ceil(q*float64(all))), 1)
+	for _, b := range buckets {
+		if seen += b.Count; seen >= rank {
+			return b.UpTo
+		}
+	}
+	return 0
 }

@@ -58,6 +58,8 @@ var best = map[string]string{
 	"kswapd/run":              "tp_btf kswapd_wake",
 	"throttle/memory.high":    "fentry fentry_handle_over_high",
 	"throttle/reclaim within": "tp_btf throttle_reclaim_begin",
+	"stalls/wait":             "tp_btf throttled",
+	"stalls/compaction":       "tp_btf compaction_begin",
 	"cache/delete":            "tp_btf delete",
 	"cache/add":               "tp_btf add",
 	"cache/refault":           "fentry fentry_workingset_refault",
