@@ -297,4 +297,3 @@ func (r *reportFile) failed(err error) error {
 	}
 	return writeError(err)
 }
-

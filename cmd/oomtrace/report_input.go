@@ -3,7 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
-	stdjson "encoding/json"
+	"encoding/json"
 	"errors"
 	"io"
 	"iter"
@@ -11,10 +11,10 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
-	"github.com/oomtrace/oomtrace/output/json"
 	"github.com/oomtrace/oomtrace/output/report"
 	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
 	"github.com/oomtrace/oomtrace/tracer/oom/kernlog"
 )
 
@@ -45,7 +45,7 @@ func openStory(r io.Reader, pageBytes int) (*storyInput, error) {
 	}
 	head, _ = in.Peek(sniffed) // an error comes again
 	if holdsEvents(head) {
-		return &storyInput{report.FromCapture, json.Read(in), done}, nil
+		return &storyInput{report.FromCapture, jsonl.Read(in), done}, nil
 	}
 	o := kernlog.Options{
 		PageBytes: pageBytes, Now: time.Now(), Location: time.Local,
@@ -81,8 +81,8 @@ func holdsEvents(head []byte) bool {
 		var line []byte
 		line, head, _ = bytes.Cut(head, []byte("\n"))
 		var e event.Meta
-		err := stdjson.Unmarshal(line, &e)
-		var cut *stdjson.SyntaxError
+		err := json.Unmarshal(line, &e)
+		var cut *json.SyntaxError
 		if e.Type != "" && err == nil && !e.Time.IsZero() {
 			return true
 		}

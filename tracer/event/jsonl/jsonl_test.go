@@ -48,7 +48,11 @@ func fill(v reflect.Value, n *int64) {
 			return
 		}
 		for i := range v.NumField() {
-			fill(v.Field(i), n)
+			if f := v.Field(i); f.Type() == reflect.PointerTo(v.Type()) { // what is like it ends there
+				f.Set(reflect.New(v.Type()))
+			} else {
+				fill(f, n)
+			}
 		}
 	case reflect.Bool:
 		v.SetBool(true)
