@@ -25,6 +25,7 @@ import (
 //	hog             touch anonymous memory until killed
 //	write=FILE,MiB  write a file and sync it
 //	read=FILE,SIZE,seq|random,MiB
+//	map=FILE,MiB    map a file and read each page of it
 //	fadvise=FILE    drop its cache
 //	truncate=FILE,MiB
 //	unlink=FILE
@@ -99,6 +100,8 @@ func do(word string, rest []string) error {
 		return f.Sync()
 	case "read":
 		return readFile(args[0], number(1), args[2] == "random", number(3))
+	case "map":
+		return mapFile(args[0], number(1))
 	case "fadvise":
 		f, err := os.Open(args[0])
 		if err != nil {
@@ -156,6 +159,26 @@ func touch(n int) error {
 	}
 	for i := 0; i < len(b); i += 4096 {
 		b[i] = 1
+	}
+	return nil
+}
+
+func mapFile(name string, n int) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, err := unix.Mmap(int(f.Fd()), 0, n*mib, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	sum := byte(0)
+	for i := 0; i < len(b); i += 4096 {
+		sum += b[i]
+	}
+	if sum != 0 {
+		return errors.New("the file is not the one that was written")
 	}
 	return nil
 }

@@ -142,23 +142,23 @@ func Table() []Purpose {
 			function(Eventfd, "pause", Program{"waiting_tasks", Iterator, false}),
 		}},
 
-		{Family: "reclaim", Name: "memcg", For: []string{"oom", "stalls", "thrash"}, Ways: []Way{
+		{Family: "reclaim", Name: "memcg", For: []string{"oom", "stalls", "thrash", "cache"}, Ways: []Way{
 			tp("reclaim", "memcg_begin", "mm_vmscan_memcg_reclaim_begin", "memcg_end", "mm_vmscan_memcg_reclaim_end"),
 		}},
-		{Family: "reclaim", Name: "domain", For: []string{"oom", "stalls", "thrash"},
+		{Family: "reclaim", Name: "domain", For: []string{"oom", "stalls", "thrash", "cache"},
 			Without: "which cgroup is being shrunk, from the kernel itself; it is inferred from the counters of the task's ancestors, and unknown for memory.reclaim",
 			Ways: []Way{
 				function(Fentry, "reclaim", Program{"fentry_try_to_free_mem_cgroup_pages", "try_to_free_mem_cgroup_pages", false}),
 				{Kind: Tracepoint, Shape: BeginHasMemcg, Lacks: "mm_vmscan_memcg_reclaim_begin does not name the cgroup (7.1)"},
 				function(Kprobe, "reclaim", Program{"kprobe_try_to_free_mem_cgroup_pages", "try_to_free_mem_cgroup_pages", false}),
 			}},
-		{Family: "reclaim", Name: "direct", For: []string{"oom", "stalls", "thrash"}, Ways: []Way{
+		{Family: "reclaim", Name: "direct", For: []string{"oom", "stalls", "thrash", "cache"}, Ways: []Way{
 			tp("reclaim", "direct_begin", "mm_vmscan_direct_reclaim_begin", "direct_end", "mm_vmscan_direct_reclaim_end"),
 		}},
-		{Family: "reclaim", Name: "soft limit", For: []string{"stalls", "thrash"}, Without: "soft-limit reclaim", Ways: []Way{
+		{Family: "reclaim", Name: "soft limit", For: []string{"stalls", "thrash", "cache"}, Without: "soft-limit reclaim", Ways: []Way{
 			tp("reclaim", "soft_begin", "mm_vmscan_memcg_softlimit_reclaim_begin", "soft_end", "mm_vmscan_memcg_softlimit_reclaim_end"),
 		}},
-		{Family: "reclaim", Name: "node", For: []string{"stalls", "thrash"}, Without: "reclaim of one NUMA node", Ways: []Way{
+		{Family: "reclaim", Name: "node", For: []string{"stalls", "thrash", "cache"}, Without: "reclaim of one NUMA node", Ways: []Way{
 			tp("reclaim", "node_begin", "mm_vmscan_node_reclaim_begin", "node_end", "mm_vmscan_node_reclaim_end"),
 		}},
 		{Family: "reclaim", Name: "scan", For: []string{"kswapd", "stalls"}, Without: "scanned_pages and priority", Ways: []Way{

@@ -175,7 +175,10 @@ func TestPlanWantsWhatFamiliesNeed(t *testing.T) {
 		}},
 		{[]string{"kswapd"}, []string{"cache/delete", "kswapd/run", "reclaim/scan"}},
 		{[]string{"throttle"}, []string{"throttle/memory.high", "throttle/reclaim within"}},
-		{[]string{"cache"}, []string{"cache/add", "cache/delete", "cache/refault"}},
+		{[]string{"cache"}, []string{
+			"cache/add", "cache/delete", "cache/refault",
+			"reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/soft limit",
+		}},
 		{[]string{"stalls"}, []string{
 			"reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",
 			"stalls/compaction", "stalls/wait", "throttle/memory.high", "throttle/reclaim within",
