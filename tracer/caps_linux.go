@@ -35,7 +35,7 @@ func capabilities() ([]Capability, error) {
 		{"CAP_BPF", has(capBPF) || admin, "load eBPF programs", true},
 		{"CAP_PERFMON", has(capPerfmon) || admin, "attach them to kernel tracepoints and functions", true},
 		{"CAP_DAC_READ_SEARCH", has(capDACReadSearch), "find a cgroup by its id", false},
-		{"CAP_SYSLOG", has(capSyslog) || admin, "name kernel functions in stacks", false},
+		{"CAP_SYSLOG", has(capSyslog) || admin, "name kernel functions in stacks and read the kernel's log", false},
 		{"CAP_SYS_RESOURCE", has(capSysResource), "raise RLIMIT_MEMLOCK, on kernels before 5.11", false},
 	}, nil
 }

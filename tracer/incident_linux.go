@@ -50,6 +50,7 @@ type incident struct {
 	more       bool   // a done record is to come
 	touched    uint64 // CLOCK_MONOTONIC of the latest record
 
+	logged   *logFacts // nil: the kernel's log says nothing of it
 	written  bool
 	foreign  bool // of cgroups that are not traced
 	memory   *event.Figures
@@ -195,6 +196,10 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				soon(at)
 				continue
 			}
+			if t.awaitsLog(in) && now < in.touched+uint64(wait+logSettles) && !final {
+				soon(in.touched + uint64(wait+logSettles))
+				continue
+			}
 			in.written = true
 			if err := t.emitKill(in); err != nil {
 				return 0, err
@@ -300,16 +305,17 @@ func (t *Tracer) emitKill(in *incident) error {
 		}
 	}
 	e.CandidatesTruncated = in.truncated
-	t.remember(m.Domain, in)
 	in.candidates = nil
 	wanted := t.selected(m.Domain) || t.selected(m.Victim.Cgroup) || t.selected(m.Trigger.Cgroup)
 	for _, k := range in.killed {
 		wanted = wanted || k.Cgroup != nil && t.selected(k.Cgroup.ID)
 	}
-	if !wanted {
-		in.foreign = true
+	in.foreign = !wanted
+	t.remember(m.Domain, in)
+	if in.foreign {
 		return nil
 	}
+	t.joinLog(e, in.logged)
 	return t.emit(e)
 }
 

@@ -40,10 +40,11 @@ type Tracer struct {
 
 	roots      map[uint64]bool // of the cgroups that are traced; empty: all
 	incidents  map[uint64]*incident
+	log        *logReader // nil: may not be read
 	pauses     pauses
 	barren     map[uint64]*barren  // by domain
 	lastKills  map[uint64]lastKill // by domain
-	victims    map[uint32]string   // of late: the incidents in which they were killed
+	victims    map[uint32]victimOf // of late
 	samples    map[uint64]sample
 	pressures  map[uint64]uint64 // domain: when it was last under pressure
 	stats      map[uint64]cgroup.Stat
@@ -149,6 +150,7 @@ func Open(o Options) (*Tracer, error) {
 	}
 	t.names.identities.wake = func() { _ = t.reader.Flush() }
 	go t.names.identities.run()
+	t.openLog()
 	if o.wants(FamilyCache) {
 		t.cache = tally.NewCache(t.session.Maps)
 		t.seedStats()
@@ -219,6 +221,9 @@ func (t *Tracer) Session() *hook.Session { return t.session }
 func (t *Tracer) Close() error {
 	t.names.identities.close()
 	err := t.reader.Close()
+	if t.log != nil {
+		t.log.close()
+	}
 	t.running.Lock()
 	defer t.running.Unlock()
 	t.session.Close()

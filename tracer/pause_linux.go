@@ -299,8 +299,8 @@ func (t *Tracer) tellPause(domain uint64, p *pause, state string) error {
 	e.Usage, e.Limit = bytes(p.usage), bytes(p.max)
 	for _, tgid := range sortedKeys(p.waiters) {
 		w := *p.waiters[tgid]
-		if incident := t.victims[tgid]; incident != "" && w.KilledBy != nil {
-			w.KilledBy, e.Incident = nil, incident // by the OOM killer
+		if v, ok := t.victims[tgid]; ok && w.KilledBy != nil {
+			w.KilledBy, e.Incident = nil, v.incident // by the OOM killer
 		}
 		if w.SinceNS != nil {
 			since := *w.SinceNS - int64(p.began)
@@ -352,15 +352,21 @@ type lastKill struct {
 	at   uint64
 }
 
+// victimOf says in which incident a process was killed.
+type victimOf struct {
+	incident string
+	foreign  bool
+}
+
 func (t *Tracer) remember(domain uint64, in *incident) {
 	if t.lastKills == nil || len(t.lastKills) >= 4096 {
 		t.lastKills = make(map[uint64]lastKill)
 	}
 	t.lastKills[domain] = lastKill{in.name(), in.first.Head.Time}
 	if t.victims == nil || len(t.victims) >= 4096 {
-		t.victims = make(map[uint32]string)
+		t.victims = make(map[uint32]victimOf)
 	}
 	for tgid := range in.tgids {
-		t.victims[tgid] = in.name()
+		t.victims[tgid] = victimOf{in.name(), in.foreign}
 	}
 }

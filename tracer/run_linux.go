@@ -95,7 +95,11 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		if err != nil {
 			return err
 		}
-		for _, at := range []uint64{next, paused} {
+		logged, err := t.settleLog(t.clock.now(), false)
+		if err != nil {
+			return err
+		}
+		for _, at := range []uint64{next, paused, logged} {
 			if at != 0 {
 				wake = min(wake, time.Duration(int64(at)-int64(t.clock.now())))
 			}
@@ -210,6 +214,9 @@ func (t *Tracer) finish() error {
 		return err
 	}
 	if _, err := t.settleIncidents(t.clock.now(), true); err != nil {
+		return err
+	}
+	if _, err := t.settleLog(t.clock.now(), true); err != nil {
 		return err
 	}
 	if err := t.identified(); err != nil {

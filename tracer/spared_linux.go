@@ -60,6 +60,7 @@ type barren struct {
 const (
 	tellFirst = time.Second // between two events of one domain, doubled each time
 	tellLast  = 64 * time.Second
+	tellAnew  = 10 * time.Second // without any, it begins anew
 )
 
 // countOOMs looks at a domain's count of OOM events with each fruitless reclaim.
@@ -69,12 +70,9 @@ func (t *Tracer) countOOMs(r *bpf.CoreRecPressure) error {
 	if t.sees(FamilyOOM, "decision") || r.Ooms == 0 {
 		return nil
 	}
-	b := t.barren[r.Domain]
-	if b == nil {
-		if t.barren == nil || len(t.barren) >= 4096 {
-			t.barren = make(map[uint64]*barren)
-		}
-		t.barren[r.Domain] = &barren{ooms: r.Ooms, since: r.Head.Time, gap: tellFirst}
+	b := t.barrenDomain(r.Domain)
+	if b.since == 0 {
+		b.ooms, b.since = r.Ooms, r.Head.Time
 		return nil
 	}
 	grown := r.Ooms - b.ooms
@@ -84,13 +82,8 @@ func (t *Tracer) countOOMs(r *bpf.CoreRecPressure) error {
 		return nil
 	}
 	b.more += grown
-	if time.Since(b.told) < b.gap {
+	if !t.tellable(r.Domain) {
 		return nil
-	}
-	if time.Since(b.told) > 10*time.Second+b.gap {
-		b.gap = tellFirst
-	} else {
-		b.gap = min(2*b.gap, tellLast)
 	}
 	e := &event.OOMKill{
 		Meta:     event.Meta{Type: event.TypeOOMKill, Time: t.clock.wall(r.Head.Time)},
@@ -101,11 +94,39 @@ func (t *Tracer) countOOMs(r *bpf.CoreRecPressure) error {
 	if f, ok := t.look(r.Domain); ok {
 		e.Domain.Memory = &f
 	}
-	b.told, b.more = time.Now(), 0
+	b.more = 0
 	if !t.selected(r.Domain) {
 		return nil
 	}
 	return t.emit(e)
+}
+
+func (t *Tracer) barrenDomain(id uint64) *barren {
+	b := t.barren[id]
+	if b == nil {
+		if t.barren == nil || len(t.barren) >= 4096 {
+			t.barren = make(map[uint64]*barren)
+		}
+		b = &barren{gap: tellFirst}
+		t.barren[id] = b
+	}
+	return b
+}
+
+// tellable tells whether it was long enough ago that a domain was told of, and
+// takes it for told now.
+func (t *Tracer) tellable(domain uint64) bool {
+	b := t.barrenDomain(domain)
+	switch ago := time.Since(b.told); {
+	case ago < b.gap:
+		return false
+	case b.told.IsZero() || ago > tellAnew+b.gap:
+		b.gap = tellFirst
+	default:
+		b.gap = min(2*b.gap, tellLast)
+	}
+	b.told = time.Now()
+	return true
 }
 
 // underWay tells whether a kill for a domain's limit is being told of.

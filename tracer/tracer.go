@@ -25,11 +25,12 @@ const (
 	FamilyCgroup   = "cgroup"
 	FamilyStalls   = "stalls"
 	FamilyThrash   = "thrash"
+	FamilyKmsg     = "kmsg"
 )
 
 // Families lists them all, in the order in which help texts name them.
 func Families() []string {
-	return []string{FamilyOOM, FamilyReclaim, FamilyKswapd, FamilyThrottle, FamilyCache, FamilyMemory, FamilyCgroup, FamilyStalls, FamilyThrash}
+	return []string{FamilyOOM, FamilyReclaim, FamilyKswapd, FamilyThrottle, FamilyCache, FamilyMemory, FamilyCgroup, FamilyStalls, FamilyThrash, FamilyKmsg}
 }
 
 // RestsOn names the family whose hooks a family cannot do without: stalls are

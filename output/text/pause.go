@@ -69,3 +69,8 @@ func waiters(all []event.Waiter) term.Text {
 	}
 	return t
 }
+
+// kmsg is a line of the kernel's log, quoted.
+func (w *Writer) kmsg(e *event.Kmsg) {
+	w.at(e.Time).put(dim, "kmsg").to(body+8).put(dim, term.Clean(e.Text)).end()
+}

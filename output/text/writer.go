@@ -79,6 +79,8 @@ func (w *Writer) Write(e event.Event) error {
 		w.oomEnd(e)
 	case *event.OOMPause:
 		w.oomPause(e)
+	case *event.Kmsg:
+		w.kmsg(e)
 	case *event.Reclaim:
 		w.reclaim(e)
 	case *event.Kswapd:

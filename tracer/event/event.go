@@ -18,6 +18,7 @@ const (
 	TypeOOMKill  = "oom_kill"
 	TypeOOMEnd   = "oom_end"
 	TypeOOMPause = "oom_pause"
+	TypeKmsg     = "kmsg"
 	TypeReclaim  = "reclaim"
 	TypeKswapd   = "kswapd"
 	TypeThrottle = "throttle"

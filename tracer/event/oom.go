@@ -157,6 +157,9 @@ type OOMKill struct {
 	ReclaimBefore *ReclaimBefore `json:"reclaim_before,omitempty"`
 	Verdict       *Verdict       `json:"verdict,omitempty"`
 	Source        string         `json:"source"`
+	// FromKmsg names the fields that come from the kernel's log, because the hooks
+	// could not tell.
+	FromKmsg []string `json:"from_kmsg,omitempty"`
 	// UptimeNS is when it was since boot, where a kernel log says that; Time is
 	// zero where the log says no more.
 	UptimeNS *int64 `json:"uptime_ns,omitempty"`

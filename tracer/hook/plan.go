@@ -21,6 +21,7 @@ const (
 	Tracepoint = "tp_btf"
 	Cgroupfs   = "cgroupfs" // no hook: the cgroup's own files
 	Eventfd    = "eventfd"  // cgroup v1's notifications
+	Kmsg       = "kmsg"     // the kernel's log
 )
 
 // Program names one program of an object and the kernel function or tracepoint
@@ -141,6 +142,8 @@ func Table() []Purpose {
 			pause(Kprobe, "kprobe_oom_synchronize", "kretprobe_oom_synchronize"),
 			function(Eventfd, "pause", Program{"waiting_tasks", Iterator, false}),
 		}},
+
+		{Family: "kmsg", Name: "kernel log", For: []string{"oom"}, Ways: []Way{{Kind: Kmsg}}},
 
 		{Family: "reclaim", Name: "memcg", For: []string{"oom", "stalls", "thrash", "cache"}, Ways: []Way{
 			tp("reclaim", "memcg_begin", "mm_vmscan_memcg_reclaim_begin", "memcg_end", "mm_vmscan_memcg_reclaim_end"),
@@ -327,6 +330,8 @@ func (c Choice) Hook() event.Hook {
 				h.Hook += p.Target
 			}
 		}
+	case c.Way.Kind == Kmsg:
+		h.Hook = kernelLog
 	case c.Way.Kind == Cgroupfs:
 		h.Hook = "memory.stat"
 	default:

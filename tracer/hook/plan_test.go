@@ -11,7 +11,7 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-var everything = []string{"oom", "reclaim", "kswapd", "throttle", "cache", "memory", "cgroup", "stalls", "thrash"}
+var everything = []string{"oom", "reclaim", "kswapd", "throttle", "cache", "memory", "cgroup", "stalls", "thrash", "kmsg"}
 
 // chosen gives kind and first program of each purpose, "" where none is open.
 func chosen(choices []Choice) map[string]string {
@@ -49,6 +49,7 @@ var best = map[string]string{
 	"oom/exit":                "tp_btf process_exit",
 	"oom/memory freed":        "tp_btf memory_gone",
 	"oom/limit written":       "fentry fentry_memory_max_write",
+	"kmsg/kernel log":         "kmsg",
 	"reclaim/memcg":           "tp_btf memcg_begin",
 	"reclaim/domain":          "fentry fentry_try_to_free_mem_cgroup_pages",
 	"reclaim/direct":          "tp_btf direct_begin",
@@ -168,7 +169,7 @@ func TestPlanWantsWhatFamiliesNeed(t *testing.T) {
 		{[]string{"memory"}, nil},
 		{[]string{"cgroup"}, nil},
 		{[]string{"oom"}, []string{
-			"oom/decision", "oom/exit", "oom/limit written", "oom/memory freed", "oom/victim", "reclaim/direct", "reclaim/domain", "reclaim/memcg",
+			"kmsg/kernel log", "oom/decision", "oom/exit", "oom/limit written", "oom/memory freed", "oom/victim", "reclaim/direct", "reclaim/domain", "reclaim/memcg",
 		}},
 		{[]string{"reclaim"}, []string{
 			"cache/delete", "reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",

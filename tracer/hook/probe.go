@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 )
 
 // Prober answers what the running kernel has.
@@ -112,6 +113,8 @@ func tryKind(kind string) error {
 		License:      "GPL",
 	}
 	switch kind {
+	case Kmsg:
+		return tryLog()
 	case Fentry:
 		spec.Type, spec.AttachType, spec.AttachTo = ebpf.Tracing, ebpf.AttachTraceFEntry, "out_of_memory"
 	case Kprobe:
@@ -152,6 +155,19 @@ func tryKind(kind string) error {
 		return errors.New(v.Log[len(v.Log)-1])
 	}
 	return errors.New(strings.SplitN(err.Error(), "\n", 2)[0])
+}
+
+const kernelLog = "/dev/kmsg"
+
+func tryLog() error {
+	f, err := os.OpenFile(kernelLog, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w: needs CAP_SYSLOG (kernel.dmesg_restrict)", err)
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // Lockdown gives the kernel's lockdown mode, "" when it is off or not to be

@@ -130,6 +130,8 @@ func blank(typ string) event.Event {
 		return new(event.OOMEnd)
 	case event.TypeOOMPause:
 		return new(event.OOMPause)
+	case event.TypeKmsg:
+		return new(event.Kmsg)
 	case event.TypeReclaim:
 		return new(event.Reclaim)
 	case event.TypeKswapd:
