@@ -57,7 +57,7 @@ func TestCut(t *testing.T) {
 func TestFlip(t *testing.T) {
 	packed, lines, ends := sample(t, 200, 9)
 	rng := rand.New(rand.NewPCG(1, 2))
-	for round := range 4000 {
+	for round := range 1500 {
 		bad := bytes.Clone(packed)
 		var at []int
 		switch n := 1 + rng.IntN(3); {

@@ -173,7 +173,7 @@ func known(name []byte) string {
 func parseTime(quoted []byte) (time.Time, error) {
 	b := bytes.Trim(quoted, `"`)
 	n := len(b)
-	if n < 20 || b[n-1] != 'Z' || b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' || n > 30 || n > 20 && b[19] != '.' {
+	if n < 20 || b[n-1] != 'Z' || b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' || n == 21 || n > 30 || n > 20 && b[19] != '.' {
 		return slowTime(quoted)
 	}
 	year, month, day := digits(b[:4]), digits(b[5:7]), digits(b[8:10])

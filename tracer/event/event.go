@@ -139,10 +139,14 @@ type Header struct {
 // entered) or went away.
 type CgroupChange struct {
 	Meta
-	State     string     `json:"state"` // appeared, identified, gone
+	State     string     `json:"state"` // appeared, identified, gone, known
 	Cgroup    Cgroup     `json:"cgroup"`
 	Container *Container `json:"container,omitempty"`
 }
+
+// CgroupKnown is the state of a cgroup that nothing has happened to: it says who
+// is who in the events that follow, in a part of a stream.
+const CgroupKnown = "known"
 
 // Lost says how many records of a family could not be delivered since a moment.
 type Lost struct {

@@ -40,7 +40,19 @@ func (w *Writer) Write(e event.Event) error {
 	if err := w.enc.Encode(utc(e)); err != nil {
 		return fmt.Errorf("encode %s event: %w", e.Head().Type, err)
 	}
-	line := w.line.Bytes()
+	return w.put(w.line.Bytes())
+}
+
+// WriteLine writes an event that is a line already, without its newline, as it
+// is. Only what a terminal would act on is escaped.
+func (w *Writer) WriteLine(line []byte) error {
+	w.line.Reset()
+	w.line.Write(line)
+	w.line.WriteByte('\n')
+	return w.put(w.line.Bytes())
+}
+
+func (w *Writer) put(line []byte) error {
 	if !printable(line) {
 		w.safe = appendPrintable(w.safe[:0], line)
 		line = w.safe
