@@ -99,7 +99,13 @@ func (s *identities) settle(id uint64, path string) {
 	s.mu.Lock()
 	s.node(id, path)
 	s.mu.Unlock()
-	s.try(id)
+	if n, _ := s.try(id); n != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !n.complete {
+			s.schedule(id, n, await)
+		}
+	}
 }
 
 // renew looks once more at a cgroup of which more can be known by now.

@@ -44,14 +44,14 @@ func FromPath(path string) *event.Container {
 	for p := path; p != ""; {
 		above, name := cut(p)
 		if uid, ok := podUID(above, name); ok {
-			return &event.Container{Pod: &event.Pod{UID: uid}, Parent: around(above)}
+			return &event.Container{Pod: &event.Pod{UID: uid}, Parent: around(above, nil)}
 		}
 		if c, ok := match(above, name); ok {
 			found := c // so that only what is found is allocated
 			if found.Pod == nil {
-				found.Pod = podAbove(above)
+				found.Pod = podAbove(above, found.Runtime)
 			}
-			found.Parent = around(above)
+			found.Parent = around(above, found.Pod)
 			return &found
 		}
 		if unit == "" && isUnit(name) {
@@ -65,13 +65,14 @@ func FromPath(path string) *event.Container {
 	return &event.Container{Name: unitName(unit), Runtime: Systemd, Unit: unit}
 }
 
-// around gives the container that a path lies in: a pod or unit is none.
-func around(path string) *event.Container {
+// around gives the container that the cgroup at a path lies in: a pod, such as
+// that which the cgroup is of, or unit is none.
+func around(path string, pod *event.Pod) *event.Container {
 	for path != "" {
 		above, name := cut(path)
-		if c, ok := match(above, name); ok {
-			c.Pod = cmp.Or(c.Pod, podAbove(above))
-			c.Parent = around(above)
+		if c, ok := match(above, name); ok && (pod == nil || name != pod.UID) {
+			c.Pod = cmp.Or(c.Pod, podAbove(above, c.Runtime))
+			c.Parent = around(above, c.Pod)
 			return &c
 		}
 		path = above

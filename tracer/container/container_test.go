@@ -119,6 +119,8 @@ var paths = []struct {
 	{"/libpod_parent/" + id2 + "/libpod-" + id, in(id2, by(Podman, id))},
 	{"/libpod_parent/" + id2, pod(id2)},
 	{"/libpod_parent/conmon", nil},
+	{"/anywhere/" + id2 + "/libpod-" + id, in(id2, by(Podman, id))}, // podman pod create --cgroup-parent
+	{"/docker/" + id2 + "/libpod_parent/libpod-" + id, inside(by(Docker, id2), by(Podman, id))},
 	{"/system.slice/web.service/libpod-payload-" + id, by(Podman, id)},
 	{"/system.slice/web.service/runtime", unit("web.service", "web")},
 	{"/machine.slice/libpod-conmon-" + id + ".scope", unit("libpod-conmon-"+id+".scope", "libpod-conmon-"+id)},

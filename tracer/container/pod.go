@@ -6,8 +6,13 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-// podAbove finds the nearest pod on a path.
-func podAbove(path string) *event.Pod {
+// podAbove finds the nearest pod on the path above a container of a runtime.
+// Podman lets a pod's cgroup, which has no name but the pod's id, be anywhere;
+// containers are in it right away.
+func podAbove(path, runtime string) *event.Pod {
+	if _, name := cut(path); runtime == Podman && isID(name) {
+		return &event.Pod{UID: name}
+	}
 	for path != "" {
 		above, name := cut(path)
 		if uid, ok := podUID(above, name); ok {

@@ -118,6 +118,10 @@ func (r *Resolver) fill(c *event.Container, cgroup string) Identity {
 		}
 		return Identity{Container: c, Complete: true}
 	}
+	if _, ok := r.pods[c.ID]; ok && c.Runtime == Unknown { // podman's, which its containers have told
+		c.ID, c.Runtime, c.Pod = "", "", &event.Pod{UID: c.ID}
+		return Identity{Container: c, Complete: true}
+	}
 	f, err := r.byID(c.Runtime, c.ID, cgroup)
 	if err != nil {
 		if c.Pod != nil {
@@ -153,7 +157,7 @@ func (r *Resolver) adopt(c *event.Container, f facts) {
 	case f.pod.UID == "" || f.pod.UID == c.Pod.UID:
 		c.Pod.Name, c.Pod.Namespace = f.pod.Name, f.pod.Namespace
 	}
-	if c.Pod == nil || c.Pod.UID == "" || c.Pod.Name == "" {
+	if c.Pod == nil || c.Pod.UID == "" || c.Pod.Name == "" && c.Runtime != Podman {
 		return
 	}
 	if _, ok := r.pods[c.Pod.UID]; !ok && len(r.pods) >= maxPods {

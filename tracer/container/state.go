@@ -199,9 +199,7 @@ func (c *bundle) facts(id string) facts {
 		}
 		return f.sane()
 	case a["io.container.manager"] == "libpod":
-		// Its names are in the storage's list.
-		f = facts{runtime: Podman, pod: event.Pod{UID: a["io.kubernetes.cri-o.SandboxID"]}}
-		return f.sane()
+		return facts{runtime: Podman} // its names are in the storage's list
 	case a["io.kubernetes.cri-o.ContainerType"] != "":
 		f = facts{
 			runtime: CRIO, image: cmp.Or(a["io.kubernetes.cri-o.ImageName"], a["io.kubernetes.cri-o.Image"]),
@@ -266,7 +264,7 @@ func (p place) crio(id string) (facts, error) {
 }
 
 // podman reads the storage's list of containers, which has a container before it
-// is started, and from its bundle the pod.
+// is started. Pods are in podman's database alone.
 func (p place) podman(id string, lists *lists) (facts, error) {
 	dirs, err := p.drivers()
 	if err != nil {
@@ -285,13 +283,6 @@ func (p place) podman(id string, lists *lists) (facts, error) {
 			f, ok := found[id]
 			if !ok {
 				continue
-			}
-			if c, err := p.bundle(dir + "/" + id + "/userdata/config.json"); err == nil {
-				more := c.facts(id)
-				if more.runtime == CRIO {
-					return more, nil // it shares podman's storage
-				}
-				f.pod = more.pod
 			}
 			return f, nil
 		}
