@@ -51,18 +51,22 @@ func openStory(r io.Reader, pageBytes int) (*storyInput, error) {
 		PageBytes: pageBytes, Now: time.Now(), Location: time.Local,
 		Container: container.FromPath, Badness: badness,
 	}
-	return &storyInput{report.FromLog, kills(kernlog.Read(in, o)), done}, nil
+	return &storyInput{report.FromLog, kills(in, o), done}, nil
 }
 
-// kills makes events of a log's kills.
-func kills(log iter.Seq2[*event.OOMKill, error]) iter.Seq2[event.Event, error] {
+// kills makes events of a log's kills, each with its lines.
+func kills(r io.Reader, o kernlog.Options) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
-		for k, err := range log {
+		lines := make(map[*event.OOMKill][]string)
+		o.Lines = func(k *event.OOMKill, of []string) { lines[k] = of }
+		for k, err := range kernlog.Read(r, o) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !yield(k, nil) {
+			text := &report.LogLines{Incident: k.Incident, Lines: lines[k]}
+			delete(lines, k)
+			if !yield(k, nil) || !yield(text, nil) {
 				return
 			}
 		}

@@ -50,6 +50,7 @@ type builder struct {
 	added, evicted         uint64
 	refaulted              *uint64
 	traffic                bool
+	moments                []Moment // for the timeline, beside those of the kill
 }
 
 func newBuilder(k *event.OOMKill, h *event.Header, from string, begin time.Time) *builder {
@@ -74,9 +75,18 @@ func (b *builder) over(now time.Time) bool {
 
 func (b *builder) end(e *event.OOMEnd) { b.s.End = e }
 
+func (b *builder) log(e *LogLines) {
+	for _, l := range e.Lines[:min(len(e.Lines), maxLines)] {
+		b.s.Log = append(b.s.Log, LogLine{Text: l})
+	}
+	if more := len(e.Lines) - maxLines; more > 0 {
+		b.s.LogLeft = more
+	}
+}
+
 // thinned says that stalls up to a moment had to be left out.
 func (b *builder) thinned(until time.Time) {
-	if until.After(b.from) {
+	if until.After(b.kill.Time.Add(-before)) {
 		at := b.offset(until)
 		b.s.Window = &Window{StallsFromNS: &at}
 	}
@@ -111,6 +121,10 @@ func (b *builder) add(e event.Event) {
 		if len(b.s.Lost) < maxLost {
 			b.s.Lost = append(b.s.Lost, e)
 		}
+	case *event.OOMPause:
+		if b.concerns(&e.Cgroup) && len(b.moments) < maxOthers {
+			b.pause(e)
+		}
 	case *event.OOMKill:
 		if e != b.kill && len(b.s.Others) < maxOthers {
 			b.s.Others = append(b.s.Others, Other{b.offset(at), e.Incident, e.Victim.Actor, e.Domain.Cgroup})
@@ -142,6 +156,23 @@ func below(parent, child *event.Cgroup) bool {
 func (b *builder) saw(at int64) {
 	b.seen = true
 	b.last = max(b.last, at)
+}
+
+// pause tells of tasks that waited because the OOM killer was off.
+func (b *builder) pause(e *event.OOMPause) {
+	at := b.offset(e.Time)
+	where := called(place(e.Container, &e.Cgroup))
+	t := say("tasks of ", where, " begin to wait: it is full, and its OOM killer is off")
+	if e.State == event.PauseEnd {
+		if e.DurationNS != nil {
+			at += *e.DurationNS
+		}
+		t = say("tasks of ", where, " wait no more")
+		if e.Ended != "" {
+			t = say(t, ": ", called(e.Ended))
+		}
+	}
+	b.moments = append(b.moments, Moment{OffsetNS: at, Text: t})
 }
 
 func (b *builder) sample(e *event.MemorySample) {
@@ -334,7 +365,7 @@ func (b *builder) finish(unread int) *Story {
 		return cmp.Or(cmp.Compare(b.StalledNS, a.StalledNS), slices.Compare(a.Frames, b.Frames))
 	})
 	s.Stacks = append(s.Stacks, stacks[:min(len(stacks), topStacks)]...)
-	s.Timeline = s.moments()
+	s.Timeline = s.moments(b.moments)
 	s.Title, s.Lines = s.title(), s.lines()
 	s.Advice = s.advice()
 	return s

@@ -36,6 +36,9 @@ func (s *Story) title() Text {
 	if !s.named() {
 		who, verb = say("out of memory"), ""
 	}
+	if s.asked() {
+		return say(who, verb, ": the OOM killer was asked to, by hand")
+	}
 	switch k.Domain.Constraint {
 	case event.ConstraintMemcg:
 		limit := "the memory limit"
@@ -106,7 +109,13 @@ func (s *Story) who() Text {
 	return t
 }
 
+// asked reports whether somebody wanted a kill (SysRq-f): nothing had run out.
+func (s *Story) asked() bool { o := s.Kill.Trigger.Order; return o != nil && *o < 0 }
+
 func (s *Story) why() Text {
+	if s.asked() {
+		return say("It was asked for by hand, through SysRq-f; nothing had run out.")
+	}
 	d := &s.Kill.Domain
 	var t Text
 	switch d.Constraint {
@@ -141,9 +150,7 @@ func (s *Story) trigger() Text {
 	tr := &s.Kill.Trigger
 	var t Text
 	switch {
-	case tr.Order != nil && *tr.Order < 0:
-		return say("It was asked for by hand, through SysRq-f.")
-	case tr.Comm == "" && tr.PID == 0:
+	case s.asked(), tr.Comm == "" && tr.PID == 0:
 		return nil
 	case tr.PID != 0 && tr.PID == s.Kill.Victim.PID:
 		t = say("The allocation that found no memory was the victim's own")

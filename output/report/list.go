@@ -2,7 +2,6 @@ package report
 
 import (
 	"cmp"
-	"encoding/json"
 	"io"
 	"time"
 
@@ -37,7 +36,7 @@ func (l *List) Write(s *Story) error {
 		if !k.Time.IsZero() {
 			entry.Time = &k.Time
 		}
-		return json.NewEncoder(l.out).Encode(entry)
+		return writeJSON(l.out, entry)
 	}
 	at := cmp.Or(clock(k), "time not known")
 	if !k.Time.IsZero() {

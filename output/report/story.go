@@ -51,6 +51,9 @@ type Story struct {
 	Timeline    []Moment  `json:"timeline"`
 	Log         []LogLine `json:"kernel_log,omitempty"`
 
+	// LogLeft is how many further lines of the log there were.
+	LogLeft int `json:"kernel_log_left_out,omitempty"`
+
 	Others []Other       `json:"other_kills,omitempty"`
 	Lost   []*event.Lost `json:"lost,omitempty"` // in the window, and what a full memory of this program left out
 	// Unread counts pieces of the input that could not be read until the story
@@ -179,6 +182,14 @@ type Moment struct {
 	OffsetNS int64 `json:"offset_ns"`
 	Text     Text  `json:"text"`
 	mark     bool  // the kill itself
+}
+
+// LogLines are what a kernel log said of a kill. They follow it in a stream of
+// events that was made from a log.
+type LogLines struct {
+	event.Meta
+	Incident string
+	Lines    []string
 }
 
 // LogLine is a line of the kernel's log.

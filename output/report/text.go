@@ -80,7 +80,7 @@ func (p *Plain) Write(s *Story) error {
 	if len(v.Log) > 0 {
 		p.section("Kernel log")
 		for _, l := range v.Log {
-			p.line("  " + l)
+			p.long("  ", l)
 		}
 	}
 	p.section("Sources and losses")
@@ -138,6 +138,19 @@ func (p *Plain) item(lead, s string) {
 		}
 		p.line(lead + l)
 	}
+}
+
+// long writes a line as it is, over as many lines as it takes.
+func (p *Plain) long(lead, s string) {
+	for term.Width(term.Text(lead+s)) > p.opt.Width {
+		n := cutAt(s, p.opt.Width-len(lead))
+		if n == 0 {
+			break
+		}
+		p.line(lead + s[:n])
+		lead, s = "      ", s[n:]
+	}
+	p.line(lead + s)
 }
 
 func (p *Plain) chart(title string, lines []string) {

@@ -7,10 +7,10 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-// moments are what happened around the kill, in order.
-func (s *Story) moments() []Moment {
+// moments are what happened around the kill, in order; what the builder has seen
+// is given.
+func (s *Story) moments(out []Moment) []Moment {
 	k := s.Kill
-	var out []Moment
 	add := func(at *int64, t Text) {
 		if at != nil {
 			out = append(out, Moment{OffsetNS: *at, Text: t})

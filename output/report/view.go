@@ -117,7 +117,9 @@ func newView(s *Story, nth int) *view {
 	if d := s.Kill.Verdict; d != nil {
 		v.Verdict = &verdictView{Cause: clean(strings.ReplaceAll(d.Cause, "_", " ")), Confidence: clean(d.Confidence)}
 		for _, e := range d.Evidence {
-			v.Verdict.Evidence = append(v.Verdict.Evidence, clean(e))
+			if !strings.HasPrefix(e, toDo) {
+				v.Verdict.Evidence = append(v.Verdict.Evidence, clean(e))
+			}
 		}
 	}
 	v.Memory, v.Held = s.memoryPlot(), s.heldView()
@@ -167,6 +169,9 @@ func newView(s *Story, nth int) *view {
 	}
 	for _, l := range s.Log {
 		v.Log = append(v.Log, l.text())
+	}
+	if s.LogLeft > 0 {
+		v.Log = append(v.Log, "… and "+counted(s.LogLeft, "more line"))
 	}
 	v.Sources = s.sources()
 	return v

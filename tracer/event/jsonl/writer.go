@@ -54,7 +54,7 @@ func (w *Writer) WriteLine(line []byte) error {
 
 func (w *Writer) put(line []byte) error {
 	if !printable(line) {
-		w.safe = appendPrintable(w.safe[:0], line)
+		w.safe = AppendPrintable(w.safe[:0], line)
 		line = w.safe
 	}
 	_, err := w.out.Write(line)
@@ -89,10 +89,10 @@ func printable(line []byte) bool {
 	return true
 }
 
-// appendPrintable escapes what encoding/json lets through but a terminal would
-// act on: DEL, the C1 controls, bidi and other format characters. Outside
+// AppendPrintable appends a line of JSON, with escapes for what encoding/json lets
+// through but a terminal would act on: DEL, the C1 controls, bidi and other format characters. Outside
 // strings JSON has ASCII alone, so every such character stands in a string.
-func appendPrintable(dst, line []byte) []byte {
+func AppendPrintable(dst, line []byte) []byte {
 	for i := 0; i < len(line); {
 		r, size := utf8.DecodeRune(line[i:])
 		switch {

@@ -32,6 +32,9 @@ type Options struct {
 	Container func(path string) *event.Container
 	// Badness is the kernel's score; nil leaves scores out.
 	Badness func(Weight) int64
+	// Lines is told the lines that a kill's event was made of, without what logs
+	// put before them, just before the event is given; may be nil.
+	Lines func(kill *event.OOMKill, lines []string)
 }
 
 // Weight is what the OOM killer goes by.
@@ -90,6 +93,8 @@ const (
 	maxStreams = 32
 	// maxSeen bounds the incidents remembered so that a repeated report is one.
 	maxSeen = 4096
+	// maxLines bounds the lines of a report that are remembered.
+	maxLines = 1000
 	// patience is how many lines of other things a report may be interrupted by.
 	patience = 2000
 	// afterKill is the same once its victim is killed.
@@ -201,8 +206,19 @@ func (s *scanner) flush() {
 		s.pending = nil
 		if !r.foreign {
 			s.message(r)
+			s.keep(r)
 		}
 		s.age()
+	}
+}
+
+// keep remembers a line that has just been taken into a report.
+func (s *scanner) keep(rec *record) {
+	if s.opt.Lines == nil {
+		return
+	}
+	if r := s.stream(rec); r != nil && r.idle == 0 && len(r.lines) < maxLines {
+		r.lines = append(r.lines, rec.text)
 	}
 }
 
@@ -271,5 +287,9 @@ func (s *scanner) close(r *report) {
 	}
 	s.seen[key] = true
 	s.nth++
-	s.ready = append(s.ready, r.event(&s.opt, s.nth))
+	e := r.event(&s.opt, s.nth)
+	if s.opt.Lines != nil {
+		s.opt.Lines(e, r.lines)
+	}
+	s.ready = append(s.ready, e)
 }

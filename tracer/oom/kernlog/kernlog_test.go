@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -228,5 +229,30 @@ func BenchmarkReports(b *testing.B) {
 		if n := len(readText(b, text)); n != 3 {
 			b.Fatalf("%d events", n)
 		}
+	}
+}
+
+// The lines of a report are those that it was made of, and no others.
+func TestLines(t *testing.T) {
+	const log = `Mar  1 10:00:00 h kernel: [  950.000000] loader invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0
+Mar  1 10:00:00 h kernel: [  950.000001] veth0: left promiscuous mode
+Mar  1 10:00:00 h kernel: [  950.000002] memory: usage 8kB, limit 8kB, failcnt 1
+Mar  1 10:00:00 h cron[1]: memory: usage 9kB, limit 9kB, failcnt 1
+Mar  1 10:00:00 h kernel: [  950.000003] Memory cgroup out of memory: Killed process 700 (loader) total-vm:262144kB, anon-rss:126976kB, file-rss:64kB
+Mar  1 10:00:01 h kernel: [  951.000000] veth1: left promiscuous mode
+`
+	want := []string{
+		"loader invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0",
+		"memory: usage 8kB, limit 8kB, failcnt 1",
+		"Memory cgroup out of memory: Killed process 700 (loader) total-vm:262144kB, anon-rss:126976kB, file-rss:64kB",
+	}
+	var got []string
+	for e, err := range Read(strings.NewReader(log), Options{Lines: func(_ *event.OOMKill, lines []string) { got = lines }}) {
+		if err != nil || e.Victim.PID != 700 || !slices.Equal(got, want) {
+			t.Errorf("%v: %+v, %q", err, e, got)
+		}
+	}
+	if got == nil {
+		t.Error("no lines")
 	}
 }

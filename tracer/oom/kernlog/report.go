@@ -12,8 +12,9 @@ import (
 // report is what the log has said of one invocation of the OOM killer so far.
 type report struct {
 	host, caller string
-	at, late     stamp // of its first line, of the line that names the victim
-	idle         int   // lines of other things since its last
+	lines        []string // where they are asked for
+	at, late     stamp    // of its first line, of the line that names the victim
+	idle         int      // lines of other things since its last
 
 	headed bool
 	comm   string
