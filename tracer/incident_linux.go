@@ -54,6 +54,7 @@ type incident struct {
 	written  bool
 	foreign  bool // of cgroups that are not traced
 	memory   *event.Figures
+	around   surroundings
 	late     []event.Killed // killed after the incident was written
 	timeline event.Timeline
 	freed    *uint64
@@ -99,6 +100,7 @@ func (t *Tracer) marked(r *decode.Mark) {
 		in.memory = t.composition(in.first)
 		t.names.await(r.Trigger.Cgroup)
 		t.names.await(r.Domain)
+		in.around = t.lookAround(in.first)
 	} else {
 		reason = "group"
 	}
@@ -316,6 +318,7 @@ func (t *Tracer) emitKill(in *incident) error {
 		return nil
 	}
 	t.joinLog(e, in.logged)
+	t.judge(in, e)
 	return t.emit(e)
 }
 

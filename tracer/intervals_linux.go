@@ -20,6 +20,7 @@ const (
 )
 
 func (t *Tracer) underPressure(id, at uint64) {
+	t.window.press(id)
 	if t.opts.wants(FamilyMemory) {
 		t.pressures[id] = at
 	}

@@ -153,6 +153,9 @@ func TestNobodyToKill(t *testing.T) {
 			if k.Killed == nil || len(k.Killed) != 0 || k.Victim.PID != 0 || k.Domain.Cgroup.ID != g.id() || k.Domain.Constraint != event.ConstraintMemcg {
 				t.Errorf("%s", show(k))
 			}
+			if k.Verdict == nil || !strings.HasPrefix(k.Verdict.Evidence[0], "Nobody could be killed") {
+				t.Errorf("verdict %s", show(k.Verdict))
+			}
 			if k.Domain.Memory == nil || k.Domain.Memory.Usage == nil || *k.Domain.Memory.Usage < 12*mib {
 				t.Errorf("memory %s", show(k.Domain.Memory))
 			}

@@ -287,6 +287,10 @@ func TestGlobal(t *testing.T) {
 		if k.Domain.Constraint != event.ConstraintGlobal || k.Domain.Cgroup != nil || k.Victim.PID != pid {
 			t.Errorf("domain %+v victim %d, want %d", k.Domain, k.Victim.PID, pid)
 		}
+		if k.Verdict == nil || k.Verdict.Cause != event.CauseNodePressure {
+			t.Errorf("verdict %s", show(k.Verdict))
+		}
+		t.Log(show(k))
 		if len(k.Candidates) < 2 || k.Candidates[0].PID != pid || k.Candidates[0].Badness == nil {
 			t.Errorf("candidates %+v", k.Candidates)
 		}

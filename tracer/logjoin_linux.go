@@ -226,6 +226,7 @@ func (t *Tracer) emitLogged(r *logReport) error {
 			return nil
 		}
 	}
+	k.Verdict = oom.Judge(&oom.Case{Kill: k})
 	return t.emit(k)
 }
 

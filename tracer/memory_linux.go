@@ -72,6 +72,8 @@ func (t *Tracer) pressed(r *bpf.CoreRecPressure) {
 		clear(t.samples)
 	}
 	t.samples[r.Domain] = sample{t.clock.now(), figures}
+	t.window.note(r.Domain, t.samples[r.Domain].at, &figures)
+	t.window.press(r.Domain)
 }
 
 // composition tells what a domain's memory was at a kill. Usage, limits and the

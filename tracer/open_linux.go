@@ -46,6 +46,7 @@ type Tracer struct {
 	lastKills  map[uint64]lastKill // by domain
 	victims    map[uint32]victimOf // of late
 	samples    map[uint64]sample
+	window     *window           // nil unless kills are told
 	pressures  map[uint64]uint64 // domain: when it was last under pressure
 	stats      map[uint64]cgroup.Stat
 	histograms histograms
@@ -156,6 +157,9 @@ func Open(o Options) (*Tracer, error) {
 		t.seedStats()
 	}
 	t.histograms = newHistograms(o, t.session.Maps)
+	if o.wants(FamilyOOM) {
+		t.openWindow()
+	}
 	t.header = t.makeHeader()
 	debug.FreeOSMemory() // the kernel's BTF, by far the largest thing in memory
 	return t, nil

@@ -77,6 +77,11 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	stop := context.AfterFunc(ctx, func() { _ = t.reader.Flush() })
 	defer stop()
 
+	if t.window != nil {
+		polled := make(chan struct{})
+		defer close(polled)
+		go t.window.run(polled)
+	}
 	t.drained = t.clock.now()
 	t.lastCache = t.drained
 	t.beginPauses()
@@ -328,12 +333,15 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 	case bpf.CoreCgroupChangeCGROUP_MKDIR:
 		tree.Add(r.Id, r.Path)
 		t.names.identities.appeared(r.Id, r.Path, false)
+		t.window.add(r.Id, r.Path)
 		state = "appeared"
 	case bpf.CoreCgroupChangeCGROUP_RENAME:
 		tree.Rename(r.Id, r.Path)
 		t.names.identities.forget(r.Id)
+		t.window.add(r.Id, r.Path)
 	case bpf.CoreCgroupChangeCGROUP_RMDIR:
 		tree.Remove(r.Id)
+		t.window.remove(r.Id)
 		state = "gone"
 	case bpf.CoreCgroupChangeCGROUP_ATTACH:
 		if cg, ok := tree.Resolve(r.Id); ok {

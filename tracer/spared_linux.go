@@ -9,6 +9,7 @@ import (
 
 	"github.com/oomtrace/oomtrace/bpf"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/oom"
 )
 
 // spared takes the record of an invocation that found nobody to kill.
@@ -98,6 +99,8 @@ func (t *Tracer) countOOMs(r *bpf.CoreRecPressure) error {
 	if !t.selected(r.Domain) {
 		return nil
 	}
+	c := oom.Case{Kill: e, PageBytes: t.page, Window: t.window.before(r.Domain, r.Head.Time)}
+	e.Window, e.Verdict = oom.Summary(&c), oom.Judge(&c)
 	return t.emit(e)
 }
 

@@ -1,7 +1,6 @@
 package tracer
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -39,6 +38,8 @@ import (
 //	wait            for ever
 //	adj=N           set oom_score_adj
 //	comm=NAME
+//
+// and what fill does (work_fill_linux_test.go).
 func work(args []string) int {
 	if err := os.WriteFile(args[0], []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 		fmt.Fprintln(os.Stderr, "work: enter cgroup:", err)
@@ -118,7 +119,7 @@ func do(word string, rest []string) error {
 	case "comm":
 		return unix.Prctl(unix.PR_SET_NAME, uintptrOf(args[0]), 0, 0, 0)
 	case "sharer":
-		return share()
+		return spawn(unix.CLONE_VM|uint32(unix.SIGCHLD), 0)
 	case "threads":
 		var wg sync.WaitGroup
 		errs := make([]error, number(0))
@@ -149,19 +150,10 @@ func do(word string, rest []string) error {
 			time.Sleep(time.Hour)
 		}
 	}
-	return errors.New("unknown word")
+	return fill(verb, args)
 }
 
-func touch(n int) error {
-	b, err := unix.Mmap(-1, 0, n*mib, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return err
-	}
-	for i := 0; i < len(b); i += 4096 {
-		b[i] = 1
-	}
-	return nil
-}
+func touch(n int) error { return touchKiB(n << 10) }
 
 func mapFile(name string, n int) error {
 	f, err := os.Open(name)
@@ -222,37 +214,4 @@ func killed(err error) bool {
 func uintptrOf(s string) uintptr {
 	b := append([]byte(s), 0)
 	return uintptr(unsafe.Pointer(&b[0]))
-}
-
-// share starts a process that shares this one's memory without being a thread
-// of it: clone(CLONE_VM). Go cannot run there, so the child executes a few
-// instructions of its own on a stack of its own, which wait for ever.
-func share() error {
-	stack, err := unix.Mmap(-1, 0, 64<<10, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return err
-	}
-	code, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_PRIVATE|unix.MAP_ANON)
-	if err != nil {
-		return err
-	}
-	const cloneVM = 0x100 | uint32(unix.SIGCHLD)
-	b := append(code[:0], 0xb8, 56, 0, 0, 0) // mov eax, SYS_clone
-	b = append(b, 0xbf)                      // mov edi, flags
-	b = binary.LittleEndian.AppendUint32(b, cloneVM)
-	b = append(b, 0x48, 0xbe) // mov rsi, stack
-	b = binary.LittleEndian.AppendUint64(b, uint64(uintptr(unsafe.Pointer(&stack[len(stack)-64]))))
-	b = append(b,
-		0x31, 0xd2, 0x4d, 0x31, 0xd2, 0x4d, 0x31, 0xc0, // xor edx, edx; xor r10, r10; xor r8, r8
-		0x0f, 0x05, // syscall
-		0x85, 0xc0, // test eax, eax
-		0x75, 9, // jnz to ret
-		0xb8, 34, 0, 0, 0, // mov eax, SYS_pause
-		0x0f, 0x05, // syscall
-		0xeb, 0xf7, // jmp back to the mov
-		0xc3) // ret
-	entry := unsafe.Pointer(&b[0])
-	function := unsafe.Pointer(&entry) // a func value points to its code's address
-	(*(*func())(unsafe.Pointer(&function)))()
-	return nil
 }

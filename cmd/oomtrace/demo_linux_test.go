@@ -99,6 +99,8 @@ func checkDemo(t *testing.T, stream *bytes.Buffer) {
 		t.Errorf("the limit of %s, a victim in %s", k.Domain.Cgroup.Path, k.Victim.Cgroup.Path)
 	case k.Domain.Memory == nil || k.Domain.Memory.Limit == nil || *k.Domain.Memory.Limit != demoLimit:
 		t.Errorf("memory of the domain: %+v", k.Domain.Memory)
+	case k.Verdict == nil || k.Verdict.Cause != event.CauseLeak:
+		t.Errorf("verdict %+v, window %+v", k.Verdict, k.Window)
 	}
 	if ends[0].Incident != k.Incident {
 		t.Errorf("the end of %s, the kill %s", ends[0].Incident, k.Incident)

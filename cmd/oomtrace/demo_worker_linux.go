@@ -89,7 +89,7 @@ func (e *env) leak(limit int) error {
 			b[i] = 1
 		}
 		// As slow as real leaks are, as far as an impatient viewer allows.
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(60 * time.Millisecond)
 	}
 	return fmt.Errorf("demo: %d MiB were taken below a limit of %d MiB and nobody was killed", 4*limit>>20, limit>>20)
 }

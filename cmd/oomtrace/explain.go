@@ -97,6 +97,7 @@ func explain(ctx context.Context, e *env, args []string) error {
 			return fmt.Errorf("read %s: %w", name, cause(err))
 		}
 		found = true
+		kill.Verdict = oom.Judge(&oom.Case{Kill: kill})
 		if err := write(kill); errors.Is(err, syscall.EPIPE) {
 			return errReaderGone
 		} else if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
+	"github.com/oomtrace/oomtrace/tracer/oom"
 	"github.com/oomtrace/oomtrace/tracer/oom/kernlog"
 )
 
@@ -64,6 +65,7 @@ func kills(r io.Reader, o kernlog.Options) iter.Seq2[event.Event, error] {
 				yield(nil, err)
 				return
 			}
+			k.Verdict = oom.Judge(&oom.Case{Kill: k})
 			text := &report.LogLines{Incident: k.Incident, Lines: lines[k]}
 			delete(lines, k)
 			if !yield(k, nil) || !yield(text, nil) {

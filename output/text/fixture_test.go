@@ -79,9 +79,10 @@ func parentKill() *event.OOMKill {
 		Killed:            []event.Killed{{Actor: victim.Actor, Reason: "chosen"}},
 		Timeline:          event.Timeline{InvokedNS: ptr(int64(-1210000)), SelectedNS: ptr(int64(-402000)), SignalledNS: ptr(int64(12400))},
 		ReclaimBefore:     &event.ReclaimBefore{WindowNS: 10e9, Episodes: 212, StalledNS: 3_320_000_000, Reclaimed: 9120},
-		Verdict: &event.Verdict{Cause: "anonymous memory of java[48213] fills the pod's limit", Confidence: "high", Evidence: []string{
-			"anonymous memory is 451 MiB of 512 MiB (88%), of which java holds 438 MiB",
-			"212 reclaim episodes in 10 s freed only 35.6 MiB: there was little page cache left to take, and swap was nearly unused because its limit is 64 MiB",
+		Verdict: &event.Verdict{Cause: event.CauseAncestorLimit, Underlying: event.CauseLeak, Confidence: "high", Evidence: []string{
+			"The limit that was reached, 512 MiB, is that of " + pod.Path + ", above the victim's own cgroup.",
+			"Anonymous memory (heaps and stacks of the processes) is 451 MiB of the 512 MiB in use (88%); java[48213] held 438 MiB.",
+			"To do: raise the limit, or give the cgroups below it limits that add up to less than it.",
 		}},
 		Source: event.SourceBPF,
 	}

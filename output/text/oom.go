@@ -13,7 +13,6 @@ import (
 
 const (
 	maxCandidates = 5
-	maxEvidence   = 5
 	maxKills      = 64 // remembered, to be named when they end
 )
 
@@ -171,17 +170,6 @@ func sure(source string) term.Text {
 		return " (inferred)"
 	}
 	return ""
-}
-
-func (w *Writer) verdict(v *event.Verdict) {
-	t := term.Clean(v.Cause)
-	if v.Confidence != "" {
-		t += " (" + term.Clean(v.Confidence) + " confidence)"
-	}
-	w.label("verdict").wrap(bold, t, body, 2)
-	for _, evidence := range v.Evidence[:min(len(v.Evidence), maxEvidence)] {
-		w.line().to(body).put(dim, "-").skip(1).wrap(plain, term.Clean(evidence), body+2, 3)
-	}
 }
 
 // victim lists what the process held.

@@ -114,10 +114,10 @@ func TestHeadingAgain(t *testing.T) {
 	}
 }
 
-// A verbose kill must still fit on a screen.
+// A verbose kill, evidence included, must still fit on a screen.
 func TestBlockHeight(t *testing.T) {
 	for _, e := range []event.Event{parentKill(), groupKill(), nodeKill()} {
-		if n := strings.Count(render(t, Options{PageBytes: 4096}, e), "\n"); n > 36 {
+		if n := strings.Count(render(t, Options{PageBytes: 4096}, e), "\n"); n > 44 {
 			t.Errorf("%s: %d lines", e.(*event.OOMKill).Incident, n)
 		}
 	}

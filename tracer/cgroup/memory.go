@@ -191,7 +191,7 @@ func readV2(r *files, f *event.Figures, a *arena) error {
 	if err != nil {
 		return err
 	}
-	var slab, percpu *uint64
+	var slab *uint64
 	err = r.stat(func(name []byte, v uint64) {
 		switch string(name) {
 		case "anon":
@@ -217,7 +217,7 @@ func readV2(r *files, f *event.Figures, a *arena) error {
 		case "slab":
 			slab = a.keep(v)
 		case "percpu":
-			percpu = a.keep(v)
+			f.Percpu = a.keep(v)
 		case "slab_reclaimable":
 			f.SlabReclaimable = a.keep(v)
 		case "slab_unreclaimable":
@@ -236,7 +236,7 @@ func readV2(r *files, f *event.Figures, a *arena) error {
 	// Before 5.18 memory.stat has the parts of kernel memory but not the sum.
 	if f.Kernel == nil && slab != nil {
 		sum := *slab
-		for _, part := range []*uint64{f.PageTables, f.KernelStack, percpu} {
+		for _, part := range []*uint64{f.PageTables, f.KernelStack, f.Percpu} {
 			if part != nil {
 				sum += *part
 			}

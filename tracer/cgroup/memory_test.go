@@ -119,7 +119,7 @@ func TestReadV2(t *testing.T) {
 		FileDirty: u(12288), FileWriteback: u(4096),
 		ActiveFile: u(39000000), InactiveFile: u(20000000), Unevictable: u(8192),
 		Kernel: u(4194304), SlabReclaimable: u(1500000), SlabUnreclaimable: u(500000),
-		PageTables: u(131072), KernelStack: u(65536), Sock: u(8192),
+		PageTables: u(131072), KernelStack: u(65536), Percpu: u(1024), Sock: u(8192),
 		WorkingSet: u(84857600), Available: u(89860128),
 		Source: event.SourceCgroupfs,
 	}
@@ -145,7 +145,7 @@ func TestReadV2(t *testing.T) {
 			func(f *event.Figures) {
 				*f = event.Figures{
 					Usage: f.Usage, Limit: f.Limit, MaxUsage: f.MaxUsage, SwapUsage: f.SwapUsage, Source: f.Source,
-					Sock: f.Sock, PageTables: f.PageTables, KernelStack: f.KernelStack, Kernel: u(2000000 + 1024 + 131072 + 65536),
+					Sock: f.Sock, PageTables: f.PageTables, KernelStack: f.KernelStack, Percpu: u(1024), Kernel: u(2000000 + 1024 + 131072 + 65536),
 				}
 			},
 		},

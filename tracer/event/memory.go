@@ -30,6 +30,7 @@ type Figures struct {
 	SlabUnreclaimable *uint64 `json:"slab_unreclaimable_bytes,omitempty"`
 	PageTables        *uint64 `json:"page_tables_bytes,omitempty"`
 	KernelStack       *uint64 `json:"kernel_stack_bytes,omitempty"`
+	Percpu            *uint64 `json:"percpu_bytes,omitempty"`
 	Sock              *uint64 `json:"sock_bytes,omitempty"`
 
 	// WorkingSet is usage less inactive file cache, as Kubernetes counts it.

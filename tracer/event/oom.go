@@ -126,13 +126,6 @@ type ReclaimBefore struct {
 	Reclaimed uint64 `json:"reclaimed_pages"`
 }
 
-// Verdict says why it happened, in words a person can act on.
-type Verdict struct {
-	Cause      string   `json:"cause"`
-	Confidence string   `json:"confidence"` // high, medium, low
-	Evidence   []string `json:"evidence"`
-}
-
 // OOMKill is one incident: everything that one invocation of the OOM killer
 // did. Time is the moment the first victim was marked. Where nobody could be
 // killed, Killed is empty and Victim zero, and Time is when that was clear.
@@ -155,6 +148,7 @@ type OOMKill struct {
 	Repeated      uint64         `json:"repeated,omitempty"`
 	Timeline      Timeline       `json:"timeline"`
 	ReclaimBefore *ReclaimBefore `json:"reclaim_before,omitempty"`
+	Window        *Window        `json:"window,omitempty"`
 	Verdict       *Verdict       `json:"verdict,omitempty"`
 	Source        string         `json:"source"`
 	// FromKmsg names the fields that come from the kernel's log, because the hooks

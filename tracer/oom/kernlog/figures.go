@@ -233,6 +233,7 @@ func (r *report) kinds(f *event.Figures) {
 		get(&f.SlabUnreclaimable, "slab_unreclaimable")
 		get(&f.PageTables, "pagetables")
 		get(&f.KernelStack, "kernel_stack")
+		get(&f.Percpu, "percpu")
 		get(&f.Sock, "sock")
 		get(&f.Kernel, "kernel")
 		if _, since518 := r.figures["vmalloc"]; f.Kernel == nil && !since518 {

@@ -1,0 +1,364 @@
+package oom
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// requested: somebody asked for a kill by SysRq. Nothing ran out.
+func requested(c *Case) *finding {
+	tr := &c.Kill.Trigger
+	if tr.InvokedBy != event.InvokedBySysrq && (tr.Order == nil || *tr.Order >= 0) {
+		return nil
+	}
+	f := &finding{cause: event.CauseUnknown, confidence: event.ConfidenceHigh}
+	f.say("A person or program asked for this kill (SysRq-f).")
+	return f
+}
+
+// policy: the nodes of a cpuset or of a memory policy ran out. The kernel says so.
+func policy(c *Case) *finding {
+	d := &c.Kill.Domain
+	what := ""
+	switch d.Constraint {
+	case event.ConstraintCpuset:
+		what = "cpuset (cpuset.mems)"
+	case event.ConstraintMempolicy:
+		what = "memory policy (mbind, set_mempolicy, numactl --membind)"
+	default:
+		return nil
+	}
+	f := &finding{cause: event.CauseCpusetOrPolicy, confidence: event.ConfidenceHigh}
+	f.say("The allocation was confined to the memory nodes of a " + what + ", and these ran out; other nodes may have had memory free.")
+	f.remedy = "To do: allow the task more memory nodes, or move what else lives on these away."
+	return f
+}
+
+// node: the machine itself ran out, and no limit of a cgroup was reached.
+func node(c *Case) *finding {
+	e := c.Kill
+	if e.Domain.Constraint != event.ConstraintGlobal {
+		return nil
+	}
+	f := &finding{cause: event.CauseNodePressure, confidence: event.ConfidenceHigh}
+	what := "The machine ran out of memory; no limit of a cgroup was reached."
+	if n := c.Node; n != nil && n.Total > 0 {
+		what = "The machine ran out of its " + size(n.Total) + " of RAM; no limit of a cgroup was reached. "
+		if n.SwapTotal == 0 {
+			what += "It has no swap."
+		} else {
+			what += "Of " + size(n.SwapTotal) + " of swap " + size(n.SwapFree) + " were free."
+		}
+	}
+	f.say(what)
+	if e.Domain.Source == event.SourceInferred {
+		f.confidence = event.ConfidenceMedium
+		f.say("A cpuset or memory policy that ran out would look the same from here.")
+	}
+	if e.Trigger.Order != nil && *e.Trigger.Order > 0 {
+		f.confidence = event.ConfidenceMedium
+		f.say(fmt.Sprintf("%d pages in one piece were asked for (order %d): there may have been as many, but scattered.", 1<<min(*e.Trigger.Order, 20), *e.Trigger.Order))
+	}
+	if s := heaviest(c); s != "" {
+		f.say(s)
+	}
+	f.remedy = "To do: give what grows a limit of its own, so that it cannot take the machine's last memory; or more RAM."
+	return f
+}
+
+// heaviest says who held most of a machine, by cgroup where these are known.
+func heaviest(c *Case) string {
+	held, whole := make(map[string]uint64), uint64(0)
+	for i := range c.Kill.Candidates {
+		t := &c.Kill.Candidates[i]
+		rss := t.RSS()
+		if rss == nil {
+			continue
+		}
+		whole += *rss
+		if t.Cgroup != nil && t.Cgroup.Path != "" {
+			held[t.Cgroup.Path] += *rss
+		}
+	}
+	if whole == 0 {
+		return ""
+	}
+	v := &c.Kill.Victim
+	own := ""
+	if rss := v.RSS(); rss != nil {
+		own = "The victim held " + size(*rss)
+		if v.OOMScoreAdj != nil && *v.OOMScoreAdj != 0 {
+			own += fmt.Sprintf(" and has oom_score_adj %d", *v.OOMScoreAdj)
+		}
+		own += "; "
+	}
+	top := ""
+	for path, n := range held {
+		if top == "" || cmp.Or(cmp.Compare(n, held[top]), cmp.Compare(top, path)) > 0 {
+			top = path
+		}
+	}
+	if top == "" {
+		return own + "all processes together held " + size(whole) + "."
+	}
+	return own + "most was held by the processes in " + top + ": " + size(held[top]) + " of the " + size(whole) + " of all (pages that are shared count for each)."
+}
+
+// branches splits a domain's memory by the cgroups right below it: the usage of
+// the victim's branch, and of all others.
+func branches(c *Case) (victim *Child, others uint64, largest *Child) {
+	v := c.Kill.Victim.Cgroup
+	for i := range c.Children {
+		child := &c.Children[i]
+		if child.Path == v.Path || strings.HasPrefix(v.Path, child.Path+"/") {
+			victim = child
+			continue
+		}
+		others += child.Usage
+		if largest == nil || child.Usage > largest.Usage {
+			largest = child
+		}
+	}
+	if victim != nil && c.Kill.Domain.Memory != nil {
+		// Its memory may be leaving while it is read; that of the others is not.
+		if usage := get(c.Kill.Domain.Memory.Usage); usage > others+victim.Usage {
+			copied := *victim
+			copied.Usage = usage - others
+			victim = &copied
+		}
+	}
+	return victim, others, largest
+}
+
+// below tells whether a cgroup is under another, not the same.
+func below(path, top string) bool {
+	return top != "" && path != top && (top == "/" || strings.HasPrefix(path, top+"/"))
+}
+
+// ancestorLimit: the limit that fired is that of a cgroup above the victim's, and
+// it is not the victim's alone: others share it, or the victim was promised
+// more by its own limit.
+func ancestorLimit(c *Case) *finding {
+	e := c.Kill
+	d, v := e.Domain.Cgroup, e.Victim.Cgroup
+	if e.Domain.Constraint != event.ConstraintMemcg || d == nil || v == nil || !below(v.Path, d.Path) {
+		return nil
+	}
+	limit := uint64(0)
+	if e.Domain.Memory != nil {
+		limit = get(e.Domain.Memory.Limit)
+	}
+	f := &finding{cause: event.CauseAncestorLimit, confidence: event.ConfidenceHigh}
+	f.say(fmt.Sprintf("The limit that was reached, %s, is that of %s, above the victim's own cgroup.", size(limit), d.Path))
+	if len(c.Children) == 0 {
+		return ancestorFromTable(c, f)
+	}
+	victim, others, largest := branches(c)
+	usage := get(e.Domain.Memory.Usage)
+	promised := victim != nil && victim.Limit != nil && limit > 0 && *victim.Limit > limit
+	shared := usage > 0 && others >= usage/4
+	switch {
+	case promised && !shared:
+		f.say(fmt.Sprintf("%s may use %s by its own limit, more than the cgroup above it has.", victim.Path, size(*victim.Limit)))
+		f.remedy = fmt.Sprintf("To do: raise the limit of %s to at least %s, or lower that of %s.", d.Path, size(*victim.Limit), victim.Path)
+	case shared:
+		say := size(others) + " of it were used by other cgroups below it"
+		if largest != nil && others > largest.Usage {
+			say += ", the largest " + largest.Path + " with " + size(largest.Usage)
+		} else if largest != nil {
+			say = size(others) + " of it were used by " + largest.Path
+		}
+		if victim != nil {
+			say += "; the victim's used " + size(victim.Usage)
+			if victim.Limit != nil {
+				say += " of its own limit of " + size(*victim.Limit)
+			} else {
+				say += " and has no limit of its own"
+			}
+		}
+		f.say(say + ".")
+		if sum, all := promises(c.Children); all && sum > limit {
+			f.say("The limits right below it add up to " + size(sum) + ".")
+		}
+		f.remedy = "To do: raise the limit of " + d.Path + ", or give the cgroups below it limits that add up to less than it."
+	default:
+		return nil
+	}
+	return f
+}
+
+func promises(children []Child) (sum uint64, all bool) {
+	for i := range children {
+		if children[i].Limit == nil {
+			return 0, false
+		}
+		sum += *children[i].Limit
+	}
+	return sum, len(children) > 0
+}
+
+// ancestorFromTable is what a kernel log allows: it has the cgroup of the victim
+// alone, and of the others no more than that they were below the limit.
+func ancestorFromTable(c *Case, f *finding) *finding {
+	own := c.Kill.Victim.AnonRSS
+	var others uint64
+	for i := range c.Kill.Candidates {
+		t := &c.Kill.Candidates[i]
+		if t.PID == c.Kill.Victim.PID || t.Cgroup != nil && t.Cgroup.Path == c.Kill.Victim.Cgroup.Path {
+			continue
+		}
+		others += get(t.AnonRSS) // files are mostly shared, and count for each
+	}
+	if own == nil || others < *own/3 {
+		return nil
+	}
+	f.confidence = event.ConfidenceLow
+	f.say(fmt.Sprintf("Other processes below it held %s of anonymous memory, the victim %s; which cgroups they were in is not told.", size(others), size(*own)))
+	f.remedy = "To do: see what else lives below " + c.Kill.Domain.Cgroup.Path + ", and whether its limit is meant to hold all of it."
+	return f
+}
+
+// groupPolicy: all processes of a cgroup were killed together, though the one
+// that was chosen held most of what they had.
+func groupPolicy(c *Case) *finding {
+	e := c.Kill
+	if !e.Group || len(e.Killed) < 2 {
+		return nil
+	}
+	dead := make(map[int32]bool)
+	for i := range e.Killed {
+		dead[e.Killed[i].PID] = true
+	}
+	chosen, others, known := e.Victim.RSS(), uint64(0), 1
+	for i := range e.Candidates {
+		if t := &e.Candidates[i]; dead[t.PID] && t.PID != e.Victim.PID && t.RSS() != nil {
+			others += *t.RSS() + get(t.Swap)
+			known++
+		}
+	}
+	f := &finding{cause: event.CauseGroupPolicy, confidence: event.ConfidenceHigh}
+	what := fmt.Sprintf("memory.oom.group is set: all %d processes of the group were killed", len(e.Killed))
+	switch {
+	case chosen == nil, known < len(dead):
+		f.confidence = event.ConfidenceMedium
+	case others > *chosen+get(e.Victim.Swap):
+		return nil // no single one was the matter
+	default:
+		what += ", though " + who(&e.Victim.Process) + " alone held " + size(*chosen+get(e.Victim.Swap)) + " and all others " + size(others)
+	}
+	f.say(what + ".")
+	f.remedy = "To do: cure what filled the memory; to lose only the largest process instead, set memory.oom.group to 0 (Kubernetes: singleProcessOOMKill)."
+	return f
+}
+
+// swapFull: what is in swap stands at the limit of swap, so that nothing more
+// could be moved out.
+func swapFull(c *Case) *finding {
+	m := c.Kill.Domain.Memory
+	if m == nil || m.SwapUsage == nil || *m.SwapUsage < slack {
+		return nil
+	}
+	used := *m.SwapUsage
+	f := &finding{cause: event.CauseSwapFull, confidence: event.ConfidenceHigh}
+	switch {
+	case m.SwapLimit != nil && *m.SwapLimit > 0 && used+*m.SwapLimit/20 >= *m.SwapLimit:
+		f.say(fmt.Sprintf("%s are in swap, of the %s that its limit allows: nothing more could be moved out.", size(used), size(*m.SwapLimit)))
+	case c.Node != nil && c.Node.SwapTotal > 0 && c.Node.SwapFree < c.Node.SwapTotal/50:
+		f.say(fmt.Sprintf("The machine's swap is full (%s, of which %s are this cgroup's): nothing more could be moved out.", size(c.Node.SwapTotal), size(used)))
+	default:
+		return nil
+	}
+	need := get(m.Usage) - min(cacheOf(m), get(m.Usage)) + used
+	if m.Limit != nil && need > *m.Limit {
+		f.remedy = fmt.Sprintf("To do: without swap, the limit would have to be at least %s to hold what is there now; more swap only helps when most of it is idle.", size(need))
+	}
+	return f
+}
+
+// cacheOf is what is on the lists of file memory.
+func cacheOf(m *event.Figures) uint64 {
+	if m.LRUFile != nil {
+		return *m.LRUFile
+	}
+	return get(m.ActiveFile) + get(m.InactiveFile)
+}
+
+// storm is forkStorm for a domain that is a cgroup.
+func storm(c *Case, k *kinds) *finding {
+	f := forkStorm(c)
+	if f == nil {
+		return nil
+	}
+	if largest := slices.MaxFunc(c.Kill.Candidates, func(a, b event.Candidate) int { return cmp.Compare(get(a.RSS()), get(b.RSS())) }); get(largest.RSS()) > k.usage/3 {
+		return nil
+	}
+	return f
+}
+
+// forkStorm: most processes are but seconds old, very many, and none holds much.
+// It takes their ages, which a kernel log does not have.
+func forkStorm(c *Case) *finding {
+	if c.SinceBoot == 0 {
+		return nil
+	}
+	var young, all int
+	var youngHeld, held uint64
+	names := make(map[string]int)
+	for i := range c.Kill.Candidates {
+		t := &c.Kill.Candidates[i]
+		rss := t.RSS()
+		if t.StartTimeNS == 0 || rss == nil {
+			continue
+		}
+		all++
+		n := *rss + get(t.Swap) + get(t.PageTables)
+		held += n
+		if int64(c.SinceBoot)-t.StartTimeNS < int64(storming) {
+			young++
+			youngHeld += n
+			names[t.Comm]++
+		}
+	}
+	const many = 24
+	if young < many || young < all/4*3 || youngHeld < held/2 {
+		return nil
+	}
+	top := ""
+	for name, n := range names {
+		if top == "" || n > names[top] || n == names[top] && name < top {
+			top = name
+		}
+	}
+	f := &finding{cause: event.CauseForkStorm, confidence: event.ConfidenceMedium}
+	if young >= 2*many {
+		f.confidence = event.ConfidenceHigh
+	}
+	f.say(fmt.Sprintf("%d of %d processes began within the last %s, %d of them called %s; they hold %s together, none much.",
+		young, all, span(storming), names[top], top, size(youngHeld)))
+	f.remedy = fmt.Sprintf("To do: find what starts %s; pids.max keeps such a storm from taking all memory. If they are wanted, the limit must hold that many.", top)
+	return f
+}
+
+// spared says that nobody could be killed, where that is so.
+func spared(c *Case) string {
+	e := c.Kill
+	if len(e.Killed) > 0 {
+		return ""
+	}
+	if e.Source != event.SourceKmsg && len(e.Candidates) == 0 {
+		return "Nobody could be killed: each process is exempt (oom_score_adj -1000, or already dying)."
+	}
+	if len(e.Candidates) == 0 || e.CandidatesMissing > 0 || e.CandidatesTruncated {
+		return "" // a log may have been cut before the victim
+	}
+	for i := range e.Candidates {
+		if e.Candidates[i].Unkillable == "" {
+			return ""
+		}
+	}
+	return fmt.Sprintf("Nobody could be killed: of %d processes each is exempt (oom_score_adj -1000, or already dying).", len(e.Candidates))
+}
