@@ -93,7 +93,7 @@ static __always_inline void send_candidate(struct incident *in, struct task_stru
 	r->scored = scored;
 	r->pad = 0;
 	fill_task(&r->task, task);
-	fill_mm(&r->mm, task, process_mm(task));
+	weigh_mm(&r->mm, task, process_mm(task));
 	bpf_ringbuf_submit(r, BPF_RB_NO_WAKEUP);
 }
 

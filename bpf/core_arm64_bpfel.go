@@ -177,10 +177,13 @@ type CoreRecMm struct {
 	ExecVm     uint64
 	StackVm    uint64
 	LockedVm   uint64
+	Sums       [4]uint64
 	Adj        int32
 	Unkillable uint32
 	Origin     uint32
 	Known      uint32
+	Summed     uint32
+	Pad        uint32
 }
 
 type CoreRecOomCandidate struct {

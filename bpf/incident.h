@@ -6,6 +6,7 @@
 #ifndef OOMTRACE_INCIDENT_H
 #define OOMTRACE_INCIDENT_H
 
+#include "exact.h"
 #include "limits.h"
 
 struct incident {

@@ -138,6 +138,7 @@ struct mm_struct___counts {
 };
 struct percpu_counter {
 	s64 count;
+	s32 *counters;
 };
 struct mm_struct {
 	atomic_t mm_users;
@@ -192,6 +193,10 @@ struct task_struct___state { /* to 5.13 */
 	long state;
 };
 struct kernel_siginfo;
+
+struct bpf_array {
+	void *pptrs[1];
+};
 
 /* what an iterator over tasks is given */
 struct seq_file;

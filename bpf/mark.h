@@ -66,7 +66,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 			return 0;
 		in->victim_mm = (u64)BPF_CORE_READ(task, mm);
 		fill_task(&in->victim, task);
-		fill_mm(&in->mm, task, BPF_CORE_READ(task, mm));
+		weigh_mm(&in->mm, task, BPF_CORE_READ(task, mm));
 	} else {
 		tgid = in->signalled_tgid;
 		if ((u32)argument != in->victim.tid && (u32)argument != tgid)

@@ -143,7 +143,7 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, u64 address)
 	in->victim_mm = (u64)mm;
 	in->shared = mm && BPF_CORE_READ(mm, mm_users.counter) > BPF_CORE_READ(task, signal, nr_threads);
 	fill_task(&in->victim, task);
-	fill_mm(&in->mm, task, mm);
+	weigh_mm(&in->mm, task, mm);
 	return 0;
 }
 

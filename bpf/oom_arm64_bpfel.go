@@ -16,6 +16,7 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	OomMapCpuAnchor                = "cpu_anchor"
 	OomMapEvents                   = "events"
 	OomMapHistories                = "histories"
 	OomMapIncidents                = "incidents"
@@ -46,6 +47,7 @@ const (
 	OomProgMemoryGone              = "memory_gone"
 	OomProgProcessExit             = "process_exit"
 	OomProgSignalGenerate          = "signal_generate"
+	OomVarCpus                     = "cpus"
 	OomVarFiltered                 = "filtered"
 	OomVarMarkHasTask              = "mark_has_task"
 	OomVarMinStall                 = "min_stall"
@@ -118,6 +120,7 @@ type OomProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OomMapSpecs struct {
+	CpuAnchor        *ebpf.MapSpec `ebpf:"cpu_anchor"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
 	Histories        *ebpf.MapSpec `ebpf:"histories"`
 	Incidents        *ebpf.MapSpec `ebpf:"incidents"`
@@ -137,6 +140,7 @@ type OomMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type OomVariableSpecs struct {
+	Cpus        *ebpf.VariableSpec `ebpf:"cpus"`
 	Filtered    *ebpf.VariableSpec `ebpf:"filtered"`
 	MarkHasTask *ebpf.VariableSpec `ebpf:"mark_has_task"`
 	MinStall    *ebpf.VariableSpec `ebpf:"min_stall"`
@@ -164,6 +168,7 @@ func (o *OomObjects) Close() error {
 //
 // It can be passed to LoadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OomMaps struct {
+	CpuAnchor        *ebpf.Map `ebpf:"cpu_anchor"`
 	Events           *ebpf.Map `ebpf:"events"`
 	Histories        *ebpf.Map `ebpf:"histories"`
 	Incidents        *ebpf.Map `ebpf:"incidents"`
@@ -181,6 +186,7 @@ type OomMaps struct {
 
 func (m *OomMaps) Close() error {
 	return _OomClose(
+		m.CpuAnchor,
 		m.Events,
 		m.Histories,
 		m.Incidents,
@@ -201,6 +207,7 @@ func (m *OomMaps) Close() error {
 //
 // It can be passed to LoadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OomVariables struct {
+	Cpus        *ebpf.Variable `ebpf:"cpus"`
 	Filtered    *ebpf.Variable `ebpf:"filtered"`
 	MarkHasTask *ebpf.Variable `ebpf:"mark_has_task"`
 	MinStall    *ebpf.Variable `ebpf:"min_stall"`

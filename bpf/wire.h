@@ -74,14 +74,19 @@ struct rec_task {
 	u8 comm[16];
 };
 
+#define RSS_KINDS 4 /* file, anon, swap, shmem */
+
 struct rec_mm { /* pages, but for pgtables */
 	u64 total_vm, file, anon, swap, shmem;
 	u64 pgtables; /* bytes */
 	u64 data_vm, exec_vm, stack_vm, locked_vm;
+	u64 sums[RSS_KINDS]; /* exact, where `summed` */
 	s32 adj;
 	u32 unkillable;
 	u32 origin; /* oom_flag_origin */
 	u32 known;  /* 0: the task had no memory any more */
+	u32 summed; /* the parts that each CPU keeps were added */
+	u32 pad;
 };
 
 struct rec_counters { /* of a memory cgroup, pages; ~0 where not known or without limit */

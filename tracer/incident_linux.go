@@ -267,6 +267,7 @@ func (t *Tracer) emitKill(in *incident) error {
 		e.Domain.TotalPages = &total
 	}
 
+	t.learn(in.candidates, total)
 	if flags&bpf.CoreOomFlagsOOM_NO_VICTIM != 0 {
 		e.Killed, e.Repeated = []event.Killed{}, m.Repeats
 	} else {
@@ -353,54 +354,6 @@ func constraint(m *bpf.CoreRecOomMark) string {
 		return event.ConstraintMemcg
 	}
 	return event.ConstraintGlobal
-}
-
-// weigh fills in what a process held, and its badness where it may be killed.
-func (t *Tracer) weigh(c *event.Candidate, m *bpf.CoreRecMm, total uint64) {
-	adj := int(m.Adj)
-	c.OOMScoreAdj = &adj
-	c.Unkillable = unkillable(bpf.CoreUnkillable(m.Unkillable))
-	if m.Known == 0 {
-		return
-	}
-	bytes := func(pages uint64) *uint64 {
-		v := pages * t.page
-		return &v
-	}
-	tables := m.Pgtables
-	c.TotalVM, c.AnonRSS, c.FileRSS, c.ShmemRSS = bytes(m.TotalVm), bytes(m.Anon), bytes(m.File), bytes(m.Shmem)
-	c.Swap, c.PageTables = bytes(m.Swap), &tables
-	c.DataVM, c.ExecVM, c.StackVM, c.LockedVM = bytes(m.DataVm), bytes(m.ExecVm), bytes(m.StackVm), bytes(m.LockedVm)
-	if c.Unkillable == "" && (total != 0 || adj == 0) {
-		points := oom.Badness(oom.Figures{
-			File: m.File, Anon: m.Anon, Shmem: m.Shmem, Swap: m.Swap,
-			PageTableBytes: m.Pgtables, PageBytes: t.page, ScoreAdj: adj, Origin: m.Origin != 0,
-		}, total)
-		c.Badness, c.BadnessSource = &points, event.SourceInferred
-	}
-}
-
-// scored takes the kernel's own score.
-func scored(c *event.Candidate, points int64) {
-	c.Badness, c.BadnessSource = &points, event.SourceBPF
-}
-
-func unkillable(u bpf.CoreUnkillable) string {
-	switch u {
-	case bpf.CoreUnkillableUNKILLABLE_ADJ:
-		return "oom_score_adj"
-	case bpf.CoreUnkillableUNKILLABLE_REAPED:
-		return "reaped"
-	case bpf.CoreUnkillableUNKILLABLE_VFORK:
-		return "vfork"
-	case bpf.CoreUnkillableUNKILLABLE_KTHREAD:
-		return "kernel_thread"
-	case bpf.CoreUnkillableUNKILLABLE_INIT:
-		return "init"
-	case bpf.CoreUnkillableUNKILLABLE_NO_MM:
-		return "no_memory"
-	}
-	return ""
 }
 
 // totalPages computes what the kernel scaled by, where it could not be read.

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -26,7 +27,8 @@ func stubborn(name string) error {
 // brood starts a process that enters the cgroup of an open cgroup.procs, where
 // there is one, touches so much memory, and waits for ever. It is a fork
 // that executes nothing: hundreds of them cost next to nothing. Of Go's runtime
-// nothing but the one thread is there, so it must not need any of it.
+// nothing but the one thread is there, so it must not need any of it. It dies
+// with the thread that started it.
 func brood(procs, n int) (int, error) {
 	b, err := unix.Mmap(-1, 0, n*mib, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
 	if err != nil {
@@ -38,6 +40,7 @@ func brood(procs, n int) (int, error) {
 		return 0, errno
 	}
 	if pid == 0 {
+		syscall.RawSyscall(syscall.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0)
 		if procs >= 0 {
 			syscall.RawSyscall(syscall.SYS_WRITE, uintptr(procs), uintptr(unsafe.Pointer(&self[0])), 1)
 		}
@@ -93,6 +96,70 @@ func massacre(top string, n, limit int) error {
 			return fmt.Errorf("remove %s: %w", dir, err)
 		}
 		fmt.Printf("%d kill-%d\n", pid, i)
+	}
+	return nil
+}
+
+// childOfOurs waits until this process has a child.
+func childOfOurs() error {
+	for {
+		tasks, err := filepath.Glob("/proc/self/task/*/children")
+		if err != nil {
+			return err
+		}
+		for _, name := range tasks {
+			if text, err := os.ReadFile(name); err == nil && len(text) > 0 {
+				return nil
+			}
+		}
+	}
+}
+
+// touchEach maps memory and touches one page in each step of it.
+func touchEach(size, step, flags int) error {
+	b, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, flags|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return err
+	}
+	_ = unix.Madvise(b, unix.MADV_NOHUGEPAGE)
+	for i := 0; i < size; i += step {
+		b[i] = 1
+	}
+	return nil
+}
+
+func swapoff(name string) error {
+	path := append([]byte(name), 0)
+	if _, _, errno := syscall.Syscall(syscall.SYS_SWAPOFF, uintptr(unsafe.Pointer(&path[0])), 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// makeSwap makes a file that the kernel takes for swap space, and turns it on.
+func makeSwap(name string, size int) error {
+	const page = 4096
+	head := make([]byte, page)
+	binary.NativeEndian.PutUint32(head[1024:], 1) // version
+	binary.NativeEndian.PutUint32(head[1028:], uint32(size/page-1))
+	copy(head[page-10:], "SWAPSPACE2")
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.Write(head); err != nil {
+		return err
+	}
+	if _, err := f.Write(make([]byte, size-page)); err != nil { // without holes
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	path := append([]byte(name), 0)
+	if _, _, errno := syscall.Syscall(syscall.SYS_SWAPON, uintptr(unsafe.Pointer(&path[0])), 0, 0); errno != 0 {
+		return errno
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
@@ -28,7 +27,6 @@ import (
 //	stacks=N        N threads that do nothing
 //	forks=N,KiB     N children that touch so much and wait
 //	sockets=MiB     write so much to TCP connections that nobody reads
-//	vfork           a child that has its parent's memory, while the parent waits in vfork
 func fill(verb string, args []string) error {
 	number := func(i int) int {
 		n, _ := strconv.Atoi(args[i])
@@ -83,18 +81,6 @@ func fill(verb string, args []string) error {
 		return nil
 	case "sockets":
 		return sockets(number(0))
-	case "vfork":
-		runtime.GOMAXPROCS(4)
-		debug.SetGCPercent(-1) // it could not stop the thread that waits
-		started := make(chan struct{})
-		go func() {
-			runtime.LockOSThread()
-			close(started)
-			_ = spawn(unix.CLONE_VM|unix.CLONE_VFORK|uint32(unix.SIGCHLD), 0)
-		}()
-		<-started
-		time.Sleep(20 * time.Millisecond)
-		return nil
 	}
 	return fmt.Errorf("unknown word %q", verb)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +35,10 @@ import (
 //	stubborn=FILE   write to it for ever, whatever the kernel says
 //	brood=N,MiB     start N processes that touch so much memory and wait
 //	massacre=DIR,N,MiB  N times: make a cgroup, have a process killed in it, remove it
+//	shm=MiB         likewise of shared anonymous memory
+//	tables=N        touch N pages, each with a page table of its own
+//	vforker         wait in vfork, in another thread, for a child that waits for ever
+//	swapoff=FILE
 //	kill=PID
 //	wait            for ever
 //	adj=N           set oom_score_adj
@@ -141,6 +146,20 @@ func do(word string, rest []string) error {
 			}
 		}
 		return nil
+	case "shm":
+		return touchEach(number(0)*mib, 4096, unix.MAP_SHARED)
+	case "tables":
+		return touchEach(number(0)*2*mib, 2*mib, unix.MAP_PRIVATE)
+	case "vforker":
+		runtime.GOMAXPROCS(4)
+		debug.SetGCPercent(-1) // it could not stop the thread that waits
+		go func() {
+			runtime.LockOSThread()
+			_ = spawn(unix.CLONE_VM|unix.CLONE_VFORK|uint32(unix.SIGCHLD), 0)
+		}()
+		return childOfOurs()
+	case "swapoff":
+		return swapoff(args[0])
 	case "kill":
 		return unix.Kill(number(0), unix.SIGKILL)
 	case "massacre":

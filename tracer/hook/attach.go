@@ -245,6 +245,7 @@ func (cfg Config) constants(p Prober) map[string]any {
 		"options_known":   p.HasFunc("user_proactive_reclaim") || p.HasFunc("memory_reclaim"),
 		"mark_has_task":   p.ArgIs("mark_victim", 0, "task_struct"),
 		"nodes":           uint32(numaNodes()),
+		"cpus":            uint32(ebpf.MustPossibleCPU()),
 		"gated":           !p.HasFunc("__mem_cgroup_handle_over_high"),
 	}
 }
