@@ -198,12 +198,13 @@ cgroup_manager = "cgroupfs"
 runtime = "runc"
 events_logger = "file"
 conmon_path = [%q]
+conmon_env_vars = [%q, %q]
 infra_image = %q
 [engine.runtimes]
 runc = [%q]
 [network]
 network_config_dir = %q
-`, r.tree+"/usr/bin/conmon", hogImage, r.tree+"/usr/sbin/runc", r.at("networks")))
+`, r.tree+"/usr/bin/conmon", "PATH="+r.path(), "LD_LIBRARY_PATH="+r.libraries(), hogImage, r.tree+"/usr/sbin/runc", r.at("networks")))
 	policy := r.write("policy.json", `{"default":[{"type":"insecureAcceptAnything"}]}`)
 	storageConf := r.write("storage.conf", fmt.Sprintf("[storage]\ndriver = \"vfs\"\ngraphroot = %q\nrunroot = %q\n", storage, r.at("run")))
 	podman := func(status int, args ...string) string {

@@ -125,11 +125,18 @@ func (r *runtimes) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = r.dir
 	cmd.Env = append(os.Environ(),
-		"PATH="+r.tree+"/usr/sbin:"+r.tree+"/usr/bin:"+r.tree+"/sbin:"+r.tree+"/bin:"+os.Getenv("PATH"),
-		"LD_LIBRARY_PATH="+r.tree+"/usr/lib/x86_64-linux-gnu:"+r.tree+"/lib/x86_64-linux-gnu",
+		"PATH="+r.path(), "LD_LIBRARY_PATH="+r.libraries(),
 		"HOME="+r.dir, "XDG_RUNTIME_DIR="+r.at("xdg"), "TMPDIR="+r.at("tmp"),
 	)
 	return cmd
+}
+
+func (r *runtimes) path() string {
+	return r.tree + "/usr/sbin:" + r.tree + "/usr/bin:" + r.tree + "/sbin:" + r.tree + "/bin:" + os.Getenv("PATH")
+}
+
+func (r *runtimes) libraries() string {
+	return r.tree + "/usr/lib/x86_64-linux-gnu:" + r.tree + "/lib/x86_64-linux-gnu"
 }
 
 // run runs a program, and wants it to end with a status.
