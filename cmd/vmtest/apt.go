@@ -177,8 +177,9 @@ func (p *apt) download(ctx context.Context, root string, packages []pkg) error {
 }
 
 // downloadAll fetches packages with all they depend on, libc included,
-// preferring the given release, and unpacks everything into root.
-func (p *apt) downloadAll(ctx context.Context, root, release string, names ...string) error {
+// preferring the given release, and unpacks everything into root but for what
+// the names in without match.
+func (p *apt) downloadAll(ctx context.Context, root, release string, without []string, names ...string) error {
 	// A broken off run may have left versions that are no longer wanted.
 	if _, err := p.run(ctx, "apt-get", "autoclean"); err != nil {
 		return err
@@ -186,6 +187,17 @@ func (p *apt) downloadAll(ctx context.Context, root, release string, names ...st
 	install := []string{"apt-get", "install", "--yes", "--download-only", "--target-release", release}
 	if _, err := p.run(ctx, append(install, names...)...); err != nil {
 		return errors.Join(err, p.updated)
+	}
+	for _, name := range without {
+		debs, err := filepath.Glob(filepath.Join(p.dir, "cache/archives", name+"_*.deb"))
+		if err != nil {
+			return err
+		}
+		for _, deb := range debs {
+			if err := os.Remove(deb); err != nil {
+				return err
+			}
+		}
 	}
 	return p.extract(ctx, root, "*.deb")
 }

@@ -65,7 +65,7 @@ func (s store) tools(ctx context.Context) (tools, error) {
 		return t, err
 	}
 	err = s.build(t.root, p, func(tmp string) error {
-		return p.downloadAll(ctx, tmp, "bookworm-backports",
+		return p.downloadAll(ctx, tmp, "bookworm-backports", nil,
 			"qemu-system-x86", "busybox-static", "e2fsprogs", "xz-utils", "debian-archive-keyring")
 	})
 	if err != nil {

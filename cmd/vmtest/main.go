@@ -4,6 +4,7 @@
 // kernel and cgroup version that oomtrace supports.
 //
 //	vmtest [flags] -- COMMAND [ARGS...]
+//	vmtest --runtimes
 //
 // A run passes only if the command exits with 0 in every guest and no guest's
 // kernel complains. Guests have no network, an ext4 scratch disk at /mnt and
@@ -28,6 +29,7 @@ import (
 )
 
 const usage = `usage: vmtest [flags] -- COMMAND [ARGS...]
+       vmtest --runtimes
 
 Boots Debian kernels in QEMU and runs COMMAND in each. COMMAND is looked up in
 the guest: /bin holds busybox and its applets, --file adds more. TMPDIR is
@@ -48,6 +50,8 @@ panic or a WARNING.
   --cache DIR         kernels and tools (default $OOMTRACE_VM_CACHE, else
                       oomtrace-vmtest in the user's cache directory)
   --verbose           log everything the kernel says, and show it
+  --runtimes          boot nothing: print the directory where container
+                      runtimes are unpacked, from Debian packages (150 MB)
 
 The exit status is 0 if all guests passed, 1 if one failed, 2 if the run could
 not start. The first run downloads Debian packages, about 40 MB of tools and
@@ -62,12 +66,14 @@ type options struct {
 	cache   string
 	timeout time.Duration
 	verbose bool
-	files   []file
-	env     []string
-	memory  int
-	jobs    int
-	append  string
-	command []string
+	// runtimes asks for these in place of a guest.
+	runtimes bool
+	files    []file
+	env      []string
+	memory   int
+	jobs     int
+	append   string
+	command  []string
 }
 
 // file is one --file: what on the host goes where in the guest.
@@ -88,7 +94,12 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	passed, err := run(ctx, o)
+	passed := true
+	if o.runtimes {
+		err = showRuntimes(ctx, o.cache)
+	} else {
+		passed, err = run(ctx, o)
+	}
 	stop()
 	switch {
 	case err != nil:
@@ -108,6 +119,7 @@ func parseFlags(args []string) (options, error) {
 	fs.StringVar(&o.cache, "cache", os.Getenv("OOMTRACE_VM_CACHE"), "")
 	fs.DurationVar(&o.timeout, "timeout", 10*time.Minute, "")
 	fs.BoolVar(&o.verbose, "verbose", false, "")
+	fs.BoolVar(&o.runtimes, "runtimes", false, "")
 	fs.Func("file", "", func(s string) error {
 		f, err := parseFile(s)
 		o.files = append(o.files, f)
@@ -126,7 +138,7 @@ func parseFlags(args []string) (options, error) {
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
-	if o.command = fs.Args(); len(o.command) == 0 {
+	if o.command = fs.Args(); len(o.command) == 0 && !o.runtimes {
 		return o, errors.New("no command to run (see --help)")
 	}
 	if o.jobs < 1 {

@@ -33,6 +33,7 @@ func put(t testing.TB, root, name, text string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	os.Remove(path) // writing over it would wait for the disk
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
