@@ -11,8 +11,9 @@ BIN         := bin/oomtrace
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # Debian packages: the pinned compiler with what generating needs, and what the
-# documentation pipes events through. QEMU and the guests' kernels are cmd/vmtest's
-# own matter: it unpacks packages into a cache and installs nothing.
+# documentation pipes events through. QEMU, the guests' kernels and the container
+# runtimes of the tests are cmd/vmtest's own matter: it unpacks packages into a
+# cache and installs nothing.
 PACKAGES := clang-19 llvm-19 libbpf-dev linux-libc-dev zstd jq
 
 # A release is named by its tag; anything else by its commit alone.
@@ -24,8 +25,8 @@ LDFLAGS := -s -w $(if $(RELEASE),-X main.release=$(RELEASE)) $(if $(COMMIT),-X m
 # test binaries that trace get root, through sudo where it is needed and there.
 USER_ID := $(shell id -u)
 SUDO    := $(if $(filter 0,$(USER_ID)),,$(shell command -v sudo || echo no-sudo))
-TESTENV := OOMTRACE_TEST_ALL=1
-EXEC    := $(if $(SUDO),-exec '$(SUDO) env $(TESTENV) TMPDIR=$(or $(TMPDIR),/tmp)')
+TESTENV  = OOMTRACE_TEST_ALL=1
+EXEC     = $(if $(SUDO),-exec '$(SUDO) env $(TESTENV) TMPDIR=$(or $(TMPDIR),/tmp)')
 
 define NEED_ROOT
 case "$(SUDO)" in \
@@ -72,8 +73,16 @@ test: announce deps ## install what is needed (said first), then run every check
 	echo "== all passed in $$((SECONDS - began)) s"
 
 .PHONY: unit
-unit: root ## unit tests, seeds of the fuzz tests, and live tests on this kernel (root)
+unit: TESTENV += OOMTRACE_TEST_RUNTIMES=$(shell $(GO) run ./cmd/vmtest --runtimes) OOMTRACE_TEST_CRI=$(CURDIR)/bin/cri
+unit: root runtimes ## unit tests, seeds of the fuzz tests, and live tests on this kernel (root)
 	$(TESTENV) $(GO) test -p 1 -count 1 $(EXEC) ./...
+
+# Container runtimes for the tests, and a client that plays the kubelet: a module
+# of its own, for it needs gRPC.
+.PHONY: runtimes
+runtimes:
+	$(GO) run ./cmd/vmtest --runtimes
+	CGO_ENABLED=0 $(GO) build -C tracer/testdata/cri -trimpath -o $(CURDIR)/bin/cri .
 
 .PHONY: test-guests
 test-guests: ## live tests on other kernels in QEMU: KERNEL=6.12 CGROUP=v2 RUN=TestKills JOBS=1
@@ -140,7 +149,7 @@ clean: ## remove what was built
 announce:
 	@$(MISSING); \
 	echo "make test installs:" $${missing:-"no Debian package, all are here ($(PACKAGES))"}
-	@echo "  beside them, into caches of yours: Go modules, staticcheck, and QEMU with 4 Debian kernels (160 MB)"
+	@echo "  beside them, into caches of yours: Go modules, staticcheck, QEMU with 4 Debian kernels (160 MB), container runtimes (150 MB)"
 
 # Says how a step gets root, or why it cannot.
 .PHONY: root
