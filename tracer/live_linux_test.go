@@ -70,21 +70,28 @@ type trace struct {
 	cancel context.CancelFunc
 	done   chan error
 
-	mu     sync.Mutex
-	events []event.Event
-	more   chan struct{} // closed and replaced with each event
-	hold   chan struct{} // when set, the sink waits for it
+	mu       sync.Mutex
+	events   []event.Event
+	warnings []string
+	more     chan struct{} // closed and replaced with each event
+	hold     chan struct{} // when set, the sink waits for it
 }
 
 func startTrace(t *testing.T, o Options) *trace {
 	t.Helper()
-	o.Warn = func(msg string) { t.Log("warning:", msg) }
+	x := &trace{t: t, done: make(chan error, 1), more: make(chan struct{})}
+	o.Warn = func(msg string) {
+		t.Log("warning:", msg)
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.warnings = append(x.warnings, msg)
+	}
 	tr, err := Open(o)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	x := &trace{t: t, tracer: tr, cancel: cancel, done: make(chan error, 1), more: make(chan struct{})}
+	x.tracer, x.cancel = tr, cancel
 	go func() { x.done <- tr.Run(ctx, x.sink) }()
 	t.Cleanup(func() {
 		cancel()
