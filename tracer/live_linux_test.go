@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "work" {
 		os.Exit(work(os.Args[2:]))
 	}
+	if len(os.Args) > 2 && os.Args[1] == "inside" {
+		os.Exit(inside(os.Args[2:]))
+	}
 	os.Exit(m.Run())
 }
 

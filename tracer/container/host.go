@@ -26,19 +26,22 @@ const (
 
 // hosts gives the file systems in which a runtime's state may lie. The host's own
 // is the root of its first process, which a container sees too when it has the
-// host's /proc; where that may not be entered, and for directories that were
-// mounted into our container, it is ours.
+// host's /proc; where that may not be entered, that of kthreadd often is the same.
+// Directories that were mounted into our container are in ours.
 func hosts(procRoot string) []host {
 	ours := host{"/"}
-	first := host{filepath.Join(procRoot, "1/root")}
-	theirs, err := os.Stat(first.root + "/.")
-	if err != nil {
-		return []host{ours}
+	for _, first := range [...]string{"1/root", "2/root"} {
+		theirs := host{filepath.Join(procRoot, first)}
+		info, err := os.Stat(theirs.root + "/.")
+		if err != nil {
+			continue
+		}
+		if own, err := os.Stat("/"); err == nil && os.SameFile(own, info) {
+			break
+		}
+		return []host{theirs, ours}
 	}
-	if own, err := os.Stat("/"); err == nil && os.SameFile(own, theirs) {
-		return []host{ours}
-	}
-	return []host{first, ours}
+	return []host{ours}
 }
 
 // stamp tells whether a file is the same, and unchanged.
