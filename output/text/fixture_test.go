@@ -108,7 +108,8 @@ func groupKill() *event.OOMKill {
 
 // nodeKill is a global OOM: names are hostile.
 func nodeKill() *event.OOMKill {
-	evil := &event.Container{Name: "web\x1b]0;pwned\x07 日本語", Runtime: "docker"}
+	evil := &event.Container{Name: "web\x1b]0;pwned\x07 日本語", Runtime: "docker", Image: "reg/\x1b[2Jimage:1",
+		Parent: &event.Container{Name: "kind\n\x07node", Runtime: "docker", Image: "kindest/node\x00"}}
 	victim := candidate(4194304, hostile, 6100, 0, 1000, 3_561_600, &event.Cgroup{ID: 9, Path: "/docker/" + id}, evil)
 	return &event.OOMKill{
 		Meta: meta(event.TypeOOMKill, 25*time.Hour), Incident: "b3a1-\x1b19", Victim: victim,

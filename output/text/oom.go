@@ -41,6 +41,7 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 	if why := w.why(e); why != "" {
 		w.label("why").wrap(bold, why, body, 3)
 	}
+	w.container(e.Victim.Container)
 	if e.Verdict != nil {
 		w.verdict(e.Verdict)
 	}
