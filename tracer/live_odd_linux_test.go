@@ -19,7 +19,10 @@ import (
 // is told, once, with the path that there was.
 func TestKillsInRemovedCgroups(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
-		const kills = 200
+		kills := 200
+		if os.Getenv("OOMTRACE_TEST_GLOBAL") != "" && tier != TierBest {
+			kills = 53 // guests are slow
+		}
 		top := newGroup(t)
 		if top.m.Version == 2 {
 			top.set("cgroup.subtree_control", "+memory")
