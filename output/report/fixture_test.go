@@ -63,9 +63,12 @@ func kill(at time.Duration, incident string) *event.OOMKill {
 }
 
 // stream has some of everything around one kill.
-func stream() []event.Event {
+func stream() []event.Event { return every(1) }
+
+// every is the same with what was sampled once in so many seconds (1, 2, 5, 10).
+func every(seconds int) []event.Event {
 	events := []event.Event{header()}
-	for i := range 60 {
+	for i := 0; i < 60; i += seconds {
 		at := time.Duration(i-50) * time.Second
 		anon := uint64(2 * i)
 		if i > 50 {

@@ -353,7 +353,7 @@ func checkClean(t testing.TB, format, out string) {
 
 func TestHostile(t *testing.T) {
 	for _, s := range hostile {
-		all := stories(t, Options{All: true}, replaced(t, stream(), s)...)
+		all := stories(t, Options{All: true}, replaced(t, every(5), s)...)
 		if len(all) != 2 {
 			t.Fatalf("%d stories", len(all))
 		}
@@ -438,7 +438,7 @@ func FuzzRender(f *testing.F) {
 	}
 	f.Add("x", int64(-1)<<62, uint64(1)<<63)
 	f.Fuzz(func(t *testing.T, s string, ns int64, n uint64) {
-		events := replaced(t, stream(), s)
+		events := replaced(t, every(10), s)
 		for _, e := range events {
 			switch e := e.(type) {
 			case *event.Reclaim:
