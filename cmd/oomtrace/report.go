@@ -130,7 +130,6 @@ func reportCommand(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", name, cause(err))
 	}
-	defer in.close()
 
 	out, err := e.reportOutput(&f)
 	if err != nil {
@@ -193,9 +192,9 @@ func (d *damage) error() error {
 	case d.first == nil:
 		return nil
 	case d.more > 0:
-		return fmt.Errorf("%s is damaged: %w, and %d more; what could be read was told", d.name, d.first, d.more)
+		return fmt.Errorf("read %s: %w, and %d more such; what could be read was told", d.name, d.first, d.more)
 	}
-	return fmt.Errorf("%s is damaged: %w; what could be read was told", d.name, d.first)
+	return fmt.Errorf("read %s: %w; what could be read was told", d.name, cause(d.first))
 }
 
 type storyWriter interface {

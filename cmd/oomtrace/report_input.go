@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"io"
 	"iter"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/oomtrace/oomtrace/output/report"
+	"github.com/oomtrace/oomtrace/tracer/capture"
 	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
@@ -23,36 +21,48 @@ import (
 type storyInput struct {
 	from   string
 	events iter.Seq2[event.Event, error]
-	close  func()
 }
 
 // sniffed is how much of the input is looked at to tell what it is.
 const sniffed = 256 << 10
 
+// zstdMagic begins every frame of a capture.
+var zstdMagic = []byte{0x28, 0xb5, 0x2f, 0xfd}
+
 // openStory tells a capture (compressed or not) from a kernel log.
 func openStory(r io.Reader, pageBytes int) (*storyInput, error) {
 	in := bufio.NewReaderSize(r, sniffed)
-	done := func() {}
-	head, err := in.Peek(4)
-	if len(head) == 0 && err != nil && err != io.EOF {
+	head, err := in.Peek(sniffed)
+	if len(head) == 0 && err != io.EOF {
 		return nil, err
 	}
-	if isZstd(head) {
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(64<<20))
-		if err != nil {
-			return nil, err
-		}
-		in, done = bufio.NewReaderSize(z, sniffed), z.Close
-	}
-	head, _ = in.Peek(sniffed) // an error comes again
-	if holdsEvents(head) {
-		return &storyInput{report.FromCapture, jsonl.Read(in), done}, nil
+	// A capture that lost its beginning still has frames.
+	switch {
+	case bytes.Contains(head, zstdMagic):
+		return &storyInput{report.FromCapture, records(in)}, nil
+	case holdsEvents(head):
+		return &storyInput{report.FromCapture, jsonl.Read(in)}, nil
 	}
 	o := kernlog.Options{
 		PageBytes: pageBytes, Now: time.Now(), Location: time.Local,
 		Container: container.FromPath, Badness: badness,
 	}
-	return &storyInput{report.FromLog, kills(in, o), done}, nil
+	return &storyInput{report.FromLog, kills(in, o)}, nil
+}
+
+// records gives the events of a capture.
+func records(r io.Reader) iter.Seq2[event.Event, error] {
+	return func(yield func(event.Event, error) bool) {
+		for rec, err := range capture.Read(r, capture.Options{Decode: true}) {
+			var e event.Event
+			if err == nil {
+				e, err = rec.Event()
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
 }
 
 // kills makes events of a log's kills, each with its lines.
@@ -66,18 +76,18 @@ func kills(r io.Reader, o kernlog.Options) iter.Seq2[event.Event, error] {
 				return
 			}
 			k.Verdict = oom.Judge(&oom.Case{Kill: k})
-			text := &report.LogLines{Incident: k.Incident, Lines: lines[k]}
-			delete(lines, k)
-			if !yield(k, nil) || !yield(text, nil) {
+			if !yield(k, nil) {
 				return
 			}
+			for i, text := range lines[k] {
+				line := &event.Kmsg{Meta: event.Meta{Type: event.TypeKmsg}, Text: text, Sequence: uint64(i), Incident: k.Incident}
+				if !yield(line, nil) {
+					return
+				}
+			}
+			delete(lines, k)
 		}
 	}
-}
-
-// isZstd knows a frame, also one that readers skip.
-func isZstd(head []byte) bool {
-	return len(head) == 4 && (bytes.Equal(head, []byte{0x28, 0xb5, 0x2f, 0xfd}) || head[0]&0xf0 == 0x50 && bytes.Equal(head[1:], []byte{0x2a, 0x4d, 0x18}))
 }
 
 // holdsEvents reports whether one of the first lines is an event. A journal's
@@ -87,12 +97,10 @@ func holdsEvents(head []byte) bool {
 		var line []byte
 		line, head, _ = bytes.Cut(head, []byte("\n"))
 		var e event.Meta
-		err := json.Unmarshal(line, &e)
-		var cut *json.SyntaxError
-		if e.Type != "" && err == nil && !e.Time.IsZero() {
+		if json.Unmarshal(line, &e) == nil && e.Type != "" && !e.Time.IsZero() {
 			return true
 		}
-		if len(head) == 0 && errors.As(err, &cut) && bytes.HasPrefix(line, []byte(`{"type":"`)) {
+		if len(head) == 0 && bytes.HasPrefix(line, []byte(`{"type":"`)) {
 			return true // a line longer than what is looked at
 		}
 	}

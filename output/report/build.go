@@ -75,13 +75,17 @@ func (b *builder) over(now time.Time) bool {
 
 func (b *builder) end(e *event.OOMEnd) { b.s.End = e }
 
-func (b *builder) log(e *LogLines) {
-	for _, l := range e.Lines[:min(len(e.Lines), maxLines)] {
-		b.s.Log = append(b.s.Log, LogLine{Text: l})
+// log takes a line of the kernel's log.
+func (b *builder) log(e *event.Kmsg) {
+	if len(b.s.Log) == maxLines {
+		b.s.LogLeft++
+		return
 	}
-	if more := len(e.Lines) - maxLines; more > 0 {
-		b.s.LogLeft = more
+	l := LogLine{Level: e.Level, Text: e.Text, nth: e.Sequence}
+	if !e.Time.IsZero() {
+		l.Time = &e.Time
 	}
+	b.s.Log = append(b.s.Log, l)
 }
 
 // thinned says that stalls up to a moment had to be left out.
@@ -94,6 +98,12 @@ func (b *builder) thinned(until time.Time) {
 
 // add takes an event of the window; others are passed over.
 func (b *builder) add(e event.Event) {
+	if k, ok := e.(*event.Kmsg); ok {
+		if k.Incident == b.s.Incident {
+			b.log(k)
+		}
+		return
+	}
 	at := e.Head().Time
 	if b.kill.Time.IsZero() || at.IsZero() || endOf(e).Before(b.from) || at.Sub(b.kill.Time) > after {
 		return
@@ -124,6 +134,10 @@ func (b *builder) add(e event.Event) {
 	case *event.OOMPause:
 		if b.concerns(&e.Cgroup) && len(b.moments) < maxOthers {
 			b.pause(e)
+		}
+	case *event.Thrash:
+		if (b.concerns(&e.Cgroup) || b.everywhere()) && len(b.moments) < maxOthers {
+			b.thrash(e)
 		}
 	case *event.OOMKill:
 		if e != b.kill && len(b.s.Others) < maxOthers {
@@ -171,6 +185,18 @@ func (b *builder) pause(e *event.OOMPause) {
 		if e.Ended != "" {
 			t = say(t, ": ", called(e.Ended))
 		}
+	}
+	b.moments = append(b.moments, Moment{OffsetNS: at, Text: t})
+}
+
+// thrash tells of page cache that comes back as fast as it is evicted.
+func (b *builder) thrash(e *event.Thrash) {
+	at := b.offset(e.Time)
+	where := called(place(e.Container, &e.Cgroup))
+	t := say("the page cache of ", where, " begins to thrash: what is evicted is read again")
+	if e.State == event.StateEnd {
+		at += e.DurationNS
+		t = say(where, " thrashes no more; ", b.s.pages(e.Refaulted), " were read again")
 	}
 	b.moments = append(b.moments, Moment{OffsetNS: at, Text: t})
 }
@@ -336,6 +362,9 @@ func (b *builder) cache(e *event.Cache) {
 			b.fromCache.pair(Party{by.Kswapd, by.Cgroup, by.Container}, owner, by.Pages)
 		}
 	}
+	if mine {
+		b.fromCache.other += e.EvictedByOtherPages
+	}
 }
 
 // finish gives the story. The builder is not used any more.
@@ -358,6 +387,7 @@ func (b *builder) finish(unread int) *Story {
 		})
 	}
 	b.evictions()
+	slices.SortStableFunc(s.Log, func(a, b LogLine) int { return cmp.Compare(a.nth, b.nth) })
 	if stack := b.kill.Trigger.Stack; len(stack) > 0 {
 		s.Stacks = append(s.Stacks, Stack{Of: "trigger", Frames: stack})
 	}

@@ -45,6 +45,9 @@ func (s *Story) title() Text {
 		if l := s.limit(); l != "" {
 			limit = "the limit of " + l
 		}
+		if k.Trigger.InvokedBy == event.InvokedByLimitWrite {
+			return say(who, verb, ": ", limit, " of ", s.domain(), " was set below what it used")
+		}
 		return say(who, verb, ": ", limit, " of ", s.domain(), " was reached")
 	case event.ConstraintGlobal:
 		return say(who, verb, ": the node ran out of memory")
@@ -83,6 +86,11 @@ func (s *Story) lines() []Text {
 	return out
 }
 
+// spared reports whether it is known that nobody could be killed.
+func (s *Story) spared() bool {
+	return !s.named() && s.Kill.Killed != nil && s.Kill.Source != event.SourceKmsg
+}
+
 func (s *Story) who() Text {
 	k := s.Kill
 	var when []any
@@ -91,6 +99,13 @@ func (s *Story) who() Text {
 	}
 	if at := clock(k); at != "" {
 		when = append(when, " at "+at)
+	}
+	if s.spared() {
+		t := say(append([]any{"The kernel's OOM killer found no process that it could kill"}, append(when, ".")...)...)
+		if n := s.Kill.Repeated; n > 0 {
+			t = say(t, " It tried ", counted(n, "more time"), " for this cgroup.")
+		}
+		return t
 	}
 	if !s.named() {
 		return say(append([]any{"The kernel invoked its OOM killer"}, append(when, "; who was killed, if anybody, is not told.")...)...)
@@ -110,7 +125,10 @@ func (s *Story) who() Text {
 }
 
 // asked reports whether somebody wanted a kill (SysRq-f): nothing had run out.
-func (s *Story) asked() bool { o := s.Kill.Trigger.Order; return o != nil && *o < 0 }
+func (s *Story) asked() bool {
+	t := &s.Kill.Trigger
+	return t.InvokedBy == event.InvokedBySysrq || t.Order != nil && *t.Order < 0
+}
 
 func (s *Story) why() Text {
 	if s.asked() {
@@ -125,6 +143,9 @@ func (s *Story) why() Text {
 			limit = "memory limit of " + l
 		}
 		t = say("The ", limit, " of ", s.domain(), " was reached")
+		if s.Kill.Trigger.InvokedBy == event.InvokedByLimitWrite {
+			t = say("The ", limit, " of ", s.domain(), " was set below what it used")
+		}
 		if v := s.Kill.Victim.Cgroup; v != nil && d.Cgroup != nil && below(d.Cgroup, v) {
 			t = say(t, ", which is that of a parent: the victim lived below it, in ", called(place(s.Kill.Victim.Container, v)))
 		}
@@ -156,6 +177,9 @@ func (s *Story) trigger() Text {
 		t = say("The allocation that found no memory was the victim's own")
 	default:
 		t = say("The allocation that found no memory was that of ", actor(&tr.Actor))
+	}
+	if tr.InvokedBy == event.InvokedByLimitWrite {
+		return say("It was ", actor(&tr.Actor), " that wrote the limit.")
 	}
 	if o := tr.Order; o != nil && *o < 32 {
 		t = say(t, ", of ", s.pages(1<<*o))
@@ -225,10 +249,10 @@ func (s *Story) choice() Text {
 	switch {
 	case v.Badness == nil || rival == nil:
 	case *rival.Badness <= *v.Badness:
-		t = say(t, "; of ", counted(weighed, "process"), " weighed its badness was the highest, ", unit.Count(uint64(max(*v.Badness, 0))),
-			" against ", unit.Count(uint64(max(*rival.Badness, 0))), " of ", process(&rival.Process))
+		t = say(t, "; of ", counted(weighed, "process"), " weighed its badness was the highest, ", score(*v.Badness),
+			" against ", score(*rival.Badness), " of ", process(&rival.Process))
 	default:
-		t = say(t, "; ", process(&rival.Process), " had the higher badness, ", strconv.FormatInt(*rival.Badness, 10), " against ", strconv.FormatInt(*v.Badness, 10))
+		t = say(t, "; ", process(&rival.Process), " had the higher badness, ", score(*rival.Badness), " against ", score(*v.Badness))
 	}
 	if a := v.OOMScoreAdj; a != nil && *a != 0 {
 		t = say(t, " (its ", called("oom_score_adj"), " was ", strconv.Itoa(*a), ")")
@@ -239,7 +263,10 @@ func (s *Story) choice() Text {
 // unreclaimable is what reclaim cannot simply drop: anonymous memory and shmem.
 func unreclaimable(f *event.Figures) (uint64, bool) {
 	if f.Anon == nil {
-		return 0, false
+		if f.LRUAnon == nil {
+			return 0, false
+		}
+		return *f.LRUAnon, true // has shmem in it
 	}
 	n := *f.Anon
 	if f.Shmem != nil {

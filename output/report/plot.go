@@ -17,6 +17,7 @@ type memoryPlot struct {
 	Usage, Swap, Limit         string // polylines
 	LimitAt, LimitName         string
 	KillX, KillAnchor, KillTop string
+	KillName                   string
 	XTicks, YTicks             []tick
 	Title, Desc                string
 }
@@ -32,19 +33,19 @@ const (
 // composed reports whether a sample tells all of what is in use.
 func composed(f *event.Figures) bool { return f.Usage != nil && f.Anon != nil && f.File != nil }
 
-// plotted are the samples of a course that can be drawn, the kill's own among
-// them.
+// plotted are the samples of a course that can be drawn, and what is known of
+// the kill's own moment. Some may tell usage alone.
 func (s *Story) plotted() []Sample {
 	c := s.main()
 	if c == nil {
 		return nil
 	}
 	all := slices.Clone(c.Samples)
-	if m := s.Kill.Domain.Memory; m != nil && composed(m) {
+	if m := s.Kill.Domain.Memory; m != nil && m.Usage != nil {
 		at, _ := slices.BinarySearchFunc(all, int64(0), func(x Sample, to int64) int { return int(max(min(x.OffsetNS-to, 1), -1)) })
 		all = slices.Insert(all, at, Sample{Memory: *m})
 	}
-	return slices.DeleteFunc(all, func(x Sample) bool { return !composed(&x.Memory) })
+	return slices.DeleteFunc(all, func(x Sample) bool { return x.Memory.Usage == nil })
 }
 
 func (s *Story) memoryPlot() *memoryPlot {
@@ -72,7 +73,7 @@ func (s *Story) memoryPlot() *memoryPlot {
 	p := &memoryPlot{
 		Wide: plotWide, High: memoryHigh, Left: coord(marginLeft), Right: coord(plotWide - marginRight),
 		Top: coord(memoryTop), Bottom: coord(memoryBottom), XTicks: x.ticks(), YTicks: y.ticks(),
-		Layers: layers(samples, x, y), KillX: coord(x.x(0)), KillAnchor: killAnchor(x), KillTop: coord(memoryTop - 8),
+		Layers: layers(samples, x, y), KillX: coord(x.x(0)), KillAnchor: killAnchor(x), KillTop: coord(memoryTop - 8), KillName: s.killName(),
 	}
 	p.Usage = line(samples, x, y, func(f *event.Figures) *uint64 { return f.Usage })
 	if swap {
@@ -98,6 +99,13 @@ func (s *Story) axis() timeAxis {
 	return timeAxis{w.FromNS, max(to, w.FromNS+1)}
 }
 
+func (s *Story) killName() string {
+	if s.named() {
+		return "killed"
+	}
+	return "out of memory"
+}
+
 // killAnchor keeps the label of the kill inside the plot.
 func killAnchor(x timeAxis) string {
 	switch at := x.x(0); {
@@ -109,7 +117,8 @@ func killAnchor(x timeAxis) string {
 	return "middle"
 }
 
-// layers stacks the kinds of memory.
+// layers stacks the kinds of memory. Where a sample does not tell them they have
+// a gap.
 func layers(samples []Sample, x timeAxis, y sizeAxis) []layer {
 	order := []string{"kernel", "anon", "shmem", "file", "other"}
 	names := make(map[string]string)
@@ -131,13 +140,22 @@ func layers(samples []Sample, x timeAxis, y sizeAxis) []layer {
 			continue // what is other is then the counters' own inaccuracy
 		}
 		var b strings.Builder
-		for i := range samples {
-			join(&b, i == 0, x.x(samples[i].OffsetNS), y.y(ceiling[i]))
+		for from := 0; from < len(samples); from++ {
+			to := from
+			for to < len(samples) && composed(&samples[to].Memory) {
+				to++
+			}
+			if to-from > 1 {
+				for i := from; i < to; i++ {
+					join(&b, i == from, x.x(samples[i].OffsetNS), y.y(ceiling[i]))
+				}
+				for i := to - 1; i >= from; i-- {
+					join(&b, false, x.x(samples[i].OffsetNS), y.y(floor[i]))
+				}
+				b.WriteByte('Z')
+			}
+			from = to
 		}
-		for i := len(samples) - 1; i >= 0; i-- {
-			join(&b, false, x.x(samples[i].OffsetNS), y.y(floor[i]))
-		}
-		b.WriteByte('Z')
 		out = append(out, layer{key, names[key], b.String()})
 		floor = ceiling
 	}
@@ -181,6 +199,7 @@ type heatMap struct {
 	Rows                       []tick
 	XTicks                     []tick
 	KillX, KillAnchor, KillTop string
+	KillName                   string
 	Title, Desc                string
 	Column                     string
 }
@@ -215,7 +234,7 @@ func (s *Story) heatMap() *heatMap {
 	bottom := top + float64((high-low+1)*rowHigh)
 	h := &heatMap{
 		Wide: plotWide, High: int(bottom) + 28, Left: coord(marginLeft), Right: coord(plotWide - marginRight), Bottom: coord(bottom),
-		XTicks: x.ticks(), KillX: coord(x.x(0)), KillAnchor: killAnchor(x), KillTop: coord(heatTop - 8), Column: lasting(st.WidthNS),
+		XTicks: x.ticks(), KillX: coord(x.x(0)), KillAnchor: killAnchor(x), KillTop: coord(heatTop - 8), KillName: s.killName(), Column: lasting(st.WidthNS),
 	}
 	for row := low; row <= high; row++ {
 		label := "≥ " + lasting(rowBounds[row])

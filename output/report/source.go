@@ -55,6 +55,9 @@ func (s *Story) sources() []sourceRow {
 		}
 		add("memory at the kill", t)
 	}
+	if from := s.Kill.FromKmsg; len(from) > 0 {
+		add("from the kernel log", clean(strings.Join(from, ", ")))
+	}
 	if c := s.Cache; c != nil {
 		t := "counted in the kernel, all of it, in intervals"
 		if c.Source == event.TypeReclaim {

@@ -184,19 +184,12 @@ type Moment struct {
 	mark     bool  // the kill itself
 }
 
-// LogLines are what a kernel log said of a kill. They follow it in a stream of
-// events that was made from a log.
-type LogLines struct {
-	event.Meta
-	Incident string
-	Lines    []string
-}
-
 // LogLine is a line of the kernel's log.
 type LogLine struct {
 	Time  *time.Time `json:"time,omitempty"`
 	Level string     `json:"level,omitempty"`
 	Text  string     `json:"text"`
+	nth   uint64
 }
 
 // Other is another kill in the window.

@@ -104,8 +104,11 @@ func (p *Plain) block(s *Story) error {
 		return err
 	}
 	if s.End != nil {
-		return w.Write(s.End)
+		if err := w.Write(s.End); err != nil {
+			return err
+		}
 	}
+	p.buf.Truncate(len(bytes.TrimRight(p.buf.Bytes(), "\n")) + 1)
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oomtrace/oomtrace/output/unit"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
@@ -26,10 +25,7 @@ func (s *Story) weighedView() *weighedView {
 			if c.Badness == nil {
 				return clean(strings.ReplaceAll(c.Unkillable, "_", " "))
 			}
-			if *c.Badness < 0 {
-				return strconv.FormatInt(*c.Badness, 10)
-			}
-			return unit.Count(uint64(*c.Badness))
+			return score(*c.Badness)
 		}},
 		{"resident", func(c *event.Candidate) string { return optional(c.RSS()) }},
 		{"anon", func(c *event.Candidate) string { return optional(c.AnonRSS) }},

@@ -79,13 +79,6 @@ func (r *reader) take(e event.Event) {
 		r.header = e
 	case *event.Reclaim:
 		e.Stack = r.share(e.Stack)
-	case *LogLines:
-		for _, b := range r.open {
-			if b.s.Incident == e.Incident {
-				b.log(e)
-			}
-		}
-		return
 	case *event.OOMEnd:
 		for _, b := range r.open {
 			if b.s.Incident == e.Incident {

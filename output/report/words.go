@@ -92,6 +92,14 @@ func counted[N int | uint64](n N, what string) string {
 	return unit.Count(uint64(n)) + " " + what
 }
 
+// score writes a badness, which can be below nothing.
+func score(n int64) string {
+	if n < 0 {
+		return "−" + unit.Count(uint64(-n))
+	}
+	return unit.Count(uint64(n))
+}
+
 // process names a process by its comm and pid.
 func process(p *event.Process) Text {
 	comm := p.Comm
