@@ -175,7 +175,9 @@ func screenshot(t *testing.T, chromium func(...string) string, url, dir string, 
 	return img
 }
 
-func luma(img image.Image, x, y int) uint8 { return color.GrayModel.Convert(img.At(x, y)).(color.Gray).Y }
+func luma(img image.Image, x, y int) uint8 {
+	return color.GrayModel.Convert(img.At(x, y)).(color.Gray).Y
+}
 
 func pixels(img image.Image, want color.RGBA) (n int) {
 	b := img.Bounds()
