@@ -17,6 +17,7 @@ func blind(c *Case) *finding {
 		return f
 	}
 	f.say("What the memory consisted of at the kill is not known.")
+	f.remedy = "To do: watch the next run (`oomtrace -e oom,memory`)."
 	return f
 }
 

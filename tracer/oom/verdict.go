@@ -43,9 +43,9 @@ type Child struct {
 
 // Node is the memory of the machine, in bytes, from /proc/meminfo.
 type Node struct {
-	Total, SwapTotal, SwapFree                 uint64
-	Anon, Shmem, Slab, PageTables, KernelStack uint64
-	Unreclaimable                              uint64 // the part of Slab that cannot shrink
+	Total, SwapTotal, SwapFree           uint64
+	Anon, Shmem, PageTables, KernelStack uint64
+	Unreclaimable                        uint64 // slab that cannot shrink
 }
 
 // finding is what a rule has found.

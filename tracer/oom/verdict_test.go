@@ -308,7 +308,7 @@ func TestJudge(t *testing.T) {
 			c: func() Case {
 				e := kill(nil, process(7, "app", "/app", 900*mib), process(8, "sh", "/other", mib))
 				e.Domain = event.OOMDomain{Constraint: event.ConstraintGlobal, Source: event.SourceBPF}
-				return Case{Kill: e, Node: &Node{Total: gib}}
+				return Case{Kill: e, Node: &Node{Total: gib, Anon: 700 * mib, Shmem: mib}}
 			}(),
 			cause: event.CauseNodePressure, confidence: event.ConfidenceHigh, says: []string{"1.00 GiB of RAM", "no swap", "/app: 901 MiB of the 903 MiB"},
 		},

@@ -66,6 +66,18 @@ func node(c *Case) *finding {
 	if s := heaviest(c); s != "" {
 		f.say(s)
 	}
+	if n := c.Node; n != nil {
+		var s []string
+		for _, p := range []part{{"anonymous memory", n.Anon}, {"tmpfs and shared memory", n.Shmem}, {"slab that cannot shrink", n.Unreclaimable},
+			{partPageTables, n.PageTables}, {partStacks, n.KernelStack}} {
+			if p.bytes > 0 && p.bytes >= n.Total/50 {
+				s = append(s, p.name+" "+size(p.bytes))
+			}
+		}
+		if len(s) > 0 {
+			f.say("Right after the kill the machine had " + strings.Join(s, ", ") + ".")
+		}
+	}
 	f.remedy = "To do: give what grows a limit of its own, so that it cannot take the machine's last memory; or more RAM."
 	return f
 }
@@ -148,17 +160,20 @@ func ancestorLimit(c *Case) *finding {
 	if e.Domain.Constraint != event.ConstraintMemcg || d == nil || v == nil || !below(v.Path, d.Path) {
 		return nil
 	}
-	limit := uint64(0)
-	if e.Domain.Memory != nil {
-		limit = get(e.Domain.Memory.Limit)
+	limit, usage := uint64(0), uint64(0)
+	if m := e.Domain.Memory; m != nil {
+		limit, usage = get(m.Limit), get(m.Usage)
 	}
 	f := &finding{cause: event.CauseAncestorLimit, confidence: event.ConfidenceHigh}
-	f.say(fmt.Sprintf("The limit that was reached, %s, is that of %s, above the victim's own cgroup.", size(limit), d.Path))
+	of := ""
+	if limit > 0 {
+		of = ", " + size(limit) + ","
+	}
+	f.say(fmt.Sprintf("The limit that was reached%s is that of %s, above the victim's own cgroup.", of, d.Path))
 	if len(c.Children) == 0 {
 		return ancestorFromTable(c, f)
 	}
 	victim, others, largest := branches(c)
-	usage := get(e.Domain.Memory.Usage)
 	promised := victim != nil && victim.Limit != nil && limit > 0 && *victim.Limit > limit
 	shared := usage > 0 && others >= usage/4
 	switch {
@@ -337,7 +352,7 @@ func forkStorm(c *Case) *finding {
 	if young >= 2*many {
 		f.confidence = event.ConfidenceHigh
 	}
-	f.say(fmt.Sprintf("%d of %d processes began within the last %s, %d of them called %s; they hold %s together, none much.",
+	f.say(fmt.Sprintf("%d of %d processes began within the last %s, %d of them called %s; they hold %s together (pages that are shared count for each), none much.",
 		young, all, span(storming), names[top], top, size(youngHeld)))
 	f.remedy = fmt.Sprintf("To do: find what starts %s; pids.max keeps such a storm from taking all memory. If they are wanted, the limit must hold that many.", top)
 	return f
