@@ -35,7 +35,8 @@ type identity struct {
 	entered   bool // and has had a process since
 	attempt   int
 	tried     time.Time
-	due       time.Time // the next attempt
+	due       time.Time     // the next attempt
+	trying    chan struct{} // closed when the attempt that is under way has ended
 }
 
 // retries are how long after one attempt the next follows. Containers that live
@@ -161,14 +162,16 @@ func (s *identities) of(id uint64, path string) *event.Container {
 func (s *identities) await(id uint64, path string) *event.Container {
 	s.mu.Lock()
 	n := s.node(id, path)
-	skip := n.complete || time.Since(n.tried) < again
-	s.mu.Unlock()
-	if !skip {
-		done := make(chan struct{})
+	done := n.trying
+	if done == nil && !n.complete && time.Since(n.tried) >= again {
+		done = make(chan struct{})
 		go func() {
 			s.try(id)
 			close(done)
 		}()
+	}
+	s.mu.Unlock()
+	if done != nil {
 		timer := time.NewTimer(await)
 		defer timer.Stop()
 		select {
@@ -189,13 +192,18 @@ func (s *identities) try(id uint64) (*identity, container.Identity) {
 		s.mu.Unlock()
 		return nil, container.Identity{}
 	}
-	n.tried = time.Now()
+	trying := make(chan struct{})
+	n.tried, n.trying = time.Now(), trying
 	s.mu.Unlock()
 
 	found := s.resolver.Resolve(n.path)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	close(trying)
+	if n.trying == trying {
+		n.trying = nil
+	}
 	if s.known[id] != n || n.complete {
 		return nil, container.Identity{}
 	}

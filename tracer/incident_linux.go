@@ -238,6 +238,10 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 func (in *incident) name() string { return fmt.Sprintf("%x", in.id) }
 
 func (t *Tracer) emitKill(in *incident) error {
+	// A name that has just become known decides whether it is traced.
+	if err := t.identified(); err != nil {
+		return err
+	}
 	m := in.first
 	flags := bpf.CoreOomFlags(m.Flags)
 	told := flags&bpf.CoreOomFlagsOOM_CONTROL != 0

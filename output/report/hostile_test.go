@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ func replaced(t testing.TB, events []event.Event, s string) []event.Event {
 		}
 		return v
 	}
-	for _, e := range events {
+	for i, e := range events {
 		raw, err := json.Marshal(e)
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +58,9 @@ func replaced(t testing.TB, events []event.Event, s string) []event.Event {
 		if raw, err = json.Marshal(walk(tree, "")); err != nil {
 			t.Fatal(err)
 		}
-		if err := json.Unmarshal(raw, e); err != nil {
+		// A new event: those of the fixture share what they point to.
+		events[i] = reflect.New(reflect.TypeOf(e).Elem()).Interface().(event.Event)
+		if err := json.Unmarshal(raw, events[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
