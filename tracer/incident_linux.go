@@ -277,6 +277,7 @@ func (t *Tracer) emitKill(in *incident) error {
 	} else {
 		e.Victim.Actor = t.names.actor(&m.Victim)
 		t.weigh(&e.Victim, &m.Mm, total)
+		e.Victim.Kinds = t.kindsOf(&e.Victim, m.Head.Time)
 		if told {
 			scored(&e.Victim, m.Points)
 		}

@@ -41,6 +41,7 @@ type Tracer struct {
 	roots      map[uint64]bool // of the cgroups that are traced; empty: all
 	incidents  map[uint64]*incident
 	scores     scores
+	kinds      kinds
 	log        *logReader // nil: may not be read
 	pauses     pauses
 	barren     map[uint64]*barren  // by domain

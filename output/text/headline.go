@@ -1,6 +1,9 @@
 package text
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/oomtrace/oomtrace/output/term"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
@@ -33,4 +36,34 @@ func (w *Writer) spared(e *event.OOMKill) {
 	if e.Repeated > 0 {
 		w.line().to(body+10).put(dim, "and so "+counted(e.Repeated, "more time")+" since that was told last").end()
 	}
+}
+
+// kinds says what the victim's memory was for, largest first, with its age.
+func (w *Writer) kinds(k *event.Kinds) {
+	if k == nil {
+		return
+	}
+	type kind struct {
+		name  term.Text
+		bytes uint64
+	}
+	all := []kind{
+		{"anonymous mappings", k.Anonymous}, {"heap", k.Heap}, {"libraries and code", k.Libraries}, {"mapped files", k.MappedFiles},
+		{"shared memory", k.Shared}, {"stack", k.Stack}, {"other", k.Other},
+	}
+	slices.SortStableFunc(all, func(a, b kind) int { return cmp.Compare(b.bytes, a.bytes) })
+	var parts []term.Text
+	for _, p := range all {
+		if p.bytes > 0 {
+			parts = append(parts, glue(p.name+" "+size(p.bytes)))
+		}
+	}
+	if len(parts) == 0 {
+		return
+	}
+	t := "of it " + join(parts, ", ") + "; read " + glue(duration(-k.ReadNS)+" before")
+	if k.ReadNS > 0 {
+		t = "of it " + join(parts, ", ") + "; read " + glue(duration(k.ReadNS)+" after")
+	}
+	w.line().to(body).wrap(dim, t, body, 2)
 }

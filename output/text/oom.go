@@ -219,6 +219,7 @@ func (w *Writer) victim(v *event.Candidate) {
 		}
 		w.label("victim").wrap(plain, join(parts, ", "), body, 3)
 	}
+	w.kinds(v.Kinds)
 }
 
 // virtual says what the address space is made of.

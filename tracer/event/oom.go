@@ -77,6 +77,8 @@ type Candidate struct {
 	// Unkillable says why the kernel passed it over: oom_score_adj, vfork,
 	// reaped, kernel_thread, init, no_memory.
 	Unkillable string `json:"unkillable,omitempty"`
+	// Kinds is what its memory was for; only of victims, where it was read in time.
+	Kinds *Kinds `json:"kinds,omitempty"`
 }
 
 // Killed is a process that was killed in the incident.
