@@ -33,3 +33,18 @@ func TestThin(t *testing.T) {
 		t.Errorf("the summary counts %d, the one that was given %d", got, given.Events["reclaim"])
 	}
 }
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0": 0, "1048576": 1 << 20, "512MiB": 512 << 20, "512M": 512 << 20, "512MB": 512 << 20, "1.5GiB": 3 << 29, "64k": 64 << 10, "2TiB": 2 << 40, "7B": 7,
+		"": -1, "MiB": -1, "-1": -1, "1 MiB": -1, "1MiBB": -1, "9999999TiB": -1, "NaN": -1, "Inf": -1, "1e3": 1000, "0x10": -1,
+	} {
+		got, err := parseSize(text)
+		if err != nil {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}

@@ -63,8 +63,8 @@ func (f *Filter) Places() bool {
 // not safe for concurrent use.
 type Matcher struct {
 	*Filter
-	acting *places // where it happened
-	losing *places // who lost memory too
+	acting *Places // where it happened
+	losing *Places // who lost memory too
 	paths  map[uint64]string
 	passed map[string]bool // incidents
 }
@@ -72,7 +72,7 @@ type Matcher struct {
 // Matcher returns a Matcher for one stream.
 func (f *Filter) Matcher() *Matcher {
 	return &Matcher{
-		Filter: f, acting: newPlaces("candidates", "evicted", "evicted_by"), losing: newPlaces(),
+		Filter: f, acting: NewPlaces("candidates", "evicted", "evicted_by"), losing: NewPlaces(),
 		paths: make(map[uint64]string), passed: make(map[string]bool),
 	}
 }
@@ -107,7 +107,7 @@ func (m *Matcher) Match(r *Record) (bool, error) {
 			taken = m.at(&u.Domain.Cgroup, u.Domain.Container) || taken
 		}
 	}
-	where.of(e, func(cg *event.Cgroup, c *event.Container) { taken = m.at(cg, c) || taken })
+	where.Of(e, func(cg *event.Cgroup, c *event.Container) { taken = m.at(cg, c) || taken })
 	if kill, ok := e.(*event.OOMKill); ok && taken {
 		if len(m.passed) > 4096 { // their ends are missing
 			clear(m.passed)

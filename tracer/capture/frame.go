@@ -47,21 +47,22 @@ func (d *Damage) Error() string {
 // Unwrap gives the cause.
 func (d *Damage) Unwrap() error { return d.Err }
 
-// packer makes frames.
-type packer struct{ enc *zstd.Encoder }
+// Packer makes frames.
+type Packer struct{ enc *zstd.Encoder }
 
-func newPacker() (*packer, error) {
+// NewPacker makes a Packer.
+func NewPacker() (*Packer, error) {
 	// One core: a trace must not take more from the host than it has to.
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
 		zstd.WithWindowSize(FrameBytes), zstd.WithEncoderCRC(true))
 	if err != nil {
 		return nil, err
 	}
-	return &packer{enc}, nil
+	return &Packer{enc}, nil
 }
 
-// pack appends to dst the frame of some lines.
-func (p *packer) pack(dst, lines []byte) []byte { return p.enc.EncodeAll(lines, dst) }
+// Pack appends to dst the frame of some lines.
+func (p *Packer) Pack(dst, lines []byte) []byte { return p.enc.EncodeAll(lines, dst) }
 
 func newDecoder() (*zstd.Decoder, error) {
 	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxLines), zstd.WithDecoderLowmem(true))

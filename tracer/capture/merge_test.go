@@ -77,21 +77,21 @@ func TestPlaces(t *testing.T) {
 	cache := &event.Cache{Cgroup: cg(1), EvictedBy: []event.EvictedBy{{Cgroup: cg(2), Container: named("two")}, {Kswapd: true}}}
 	stall := &event.Reclaim{Domain: &event.Domain{Cgroup: *cg(1), Container: named("one")}, Evicted: []event.Evicted{{Cgroup: cg(2)}}}
 	for _, c := range []struct {
-		p    *places
+		p    *Places
 		e    event.Event
 		want []string
 	}{
-		{newPlaces(), kill, []string{"1one", "2", "3three", "4", "five", "6six"}},
-		{newPlaces("candidates"), kill, []string{"1one", "2", "3three", "6six"}},
-		{newPlaces(), cache, []string{"1", "2two"}},
-		{newPlaces("evicted_by"), cache, []string{"1"}},
-		{newPlaces(), stall, []string{"1one", "2"}},
-		{newPlaces(), &event.CgroupChange{Cgroup: *cg(7)}, []string{"7"}},
-		{newPlaces(), &event.Lost{}, nil},
+		{NewPlaces(), kill, []string{"1one", "2", "3three", "4", "five", "6six"}},
+		{NewPlaces("candidates"), kill, []string{"1one", "2", "3three", "6six"}},
+		{NewPlaces(), cache, []string{"1", "2two"}},
+		{NewPlaces("evicted_by"), cache, []string{"1"}},
+		{NewPlaces(), stall, []string{"1one", "2"}},
+		{NewPlaces(), &event.CgroupChange{Cgroup: *cg(7)}, []string{"7"}},
+		{NewPlaces(), &event.Lost{}, nil},
 	} {
 		for range 2 { // the second time by the plans that were made
 			var got []string
-			c.p.of(c.e, func(cg *event.Cgroup, c *event.Container) {
+			c.p.Of(c.e, func(cg *event.Cgroup, c *event.Container) {
 				s := ""
 				if cg != nil {
 					s = fmt.Sprint(cg.ID)

@@ -8,10 +8,10 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-// places finds the cgroups and containers that events name, whatever their type:
+// Places finds the cgroups and containers that events name, whatever their type:
 // a struct's cgroup and its container belong together. It is not safe for
 // concurrent use.
-type places struct {
+type Places struct {
 	// without are JSON names of fields that are not looked into.
 	without []string
 	plans   map[reflect.Type]*plan
@@ -28,16 +28,17 @@ var (
 	containerType = reflect.TypeFor[event.Container]()
 )
 
-func newPlaces(without ...string) *places {
-	return &places{without: without, plans: make(map[reflect.Type]*plan)}
+// NewPlaces leaves out what lies in fields of these JSON names.
+func NewPlaces(without ...string) *Places {
+	return &Places{without: without, plans: make(map[reflect.Type]*plan)}
 }
 
-// of calls see for each place that e names; one of the two may be nil.
-func (p *places) of(e event.Event, see func(*event.Cgroup, *event.Container)) {
+// Of calls see for each place that e names; one of the two may be nil.
+func (p *Places) Of(e event.Event, see func(*event.Cgroup, *event.Container)) {
 	p.walk(reflect.ValueOf(e), see)
 }
 
-func (p *places) walk(v reflect.Value, see func(*event.Cgroup, *event.Container)) {
+func (p *Places) walk(v reflect.Value, see func(*event.Cgroup, *event.Container)) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
@@ -77,7 +78,7 @@ func pointer[T any](v reflect.Value) *T {
 }
 
 // plan gives nil for a type that holds no places.
-func (p *places) plan(t reflect.Type) *plan {
+func (p *Places) plan(t reflect.Type) *plan {
 	if known, ok := p.plans[t]; ok {
 		return known
 	}

@@ -41,6 +41,12 @@ func (r *Record) Event() (event.Event, error) {
 	return r.event, r.err
 }
 
+// Parse looks at the head of a line. The Record keeps the line.
+func Parse(line []byte) (*Record, error) {
+	r := newRecord(bytes.TrimSpace(line))
+	return &r, r.err
+}
+
 // newRecord looks at the head of a line. One that is no event has an error.
 func newRecord(line []byte) Record {
 	r := Record{Line: line}

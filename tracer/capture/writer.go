@@ -20,7 +20,7 @@ type Writer struct {
 	failed func(error)
 
 	mu    sync.Mutex
-	pack  *packer
+	pack  *Packer
 	json  *jsonl.Writer
 	lines bytes.Buffer // of the open frame
 	frame []byte
@@ -34,7 +34,7 @@ type Writer struct {
 // taken back. failed is told of errors that no call returns: of frames that are
 // closed because they are FrameAge old.
 func NewWriter(out io.Writer, failed func(error)) (*Writer, error) {
-	pack, err := newPacker()
+	pack, err := NewPacker()
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (w *Writer) flush() error {
 		return w.err
 	}
 	w.age.Stop()
-	w.frame = w.pack.pack(w.frame[:0], w.lines.Bytes())
+	w.frame = w.pack.Pack(w.frame[:0], w.lines.Bytes())
 	w.lines.Reset()
 	if _, err := w.out.Write(w.frame); err != nil {
 		if f, ok := w.out.(interface{ Truncate(int64) error }); ok {
