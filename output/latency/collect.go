@@ -1,0 +1,355 @@
+package latency
+
+import (
+	"cmp"
+	"maps"
+	"time"
+
+	"github.com/oomtrace/oomtrace/output/label"
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// Streams are untrusted and may be long: so many entries are kept of each kind.
+// When there are more, the smaller half goes.
+const (
+	maxContainers = 16384
+	maxEntries    = 16384
+)
+
+type (
+	kindKey   struct{ domain, kind string }
+	threadKey struct {
+		tid   int32
+		start int64
+	}
+	fileKey struct {
+		owner, dev string
+		inode      uint64
+	}
+	evictionKey struct{ owner, by, kind string }
+)
+
+// side is the stalls from one of two sources.
+type side struct {
+	containers map[string]*Container
+	all        *heat
+}
+
+func newSide() *side { return &side{make(map[string]*Container), newHeat()} }
+
+// Collector takes events in and puts a Report together.
+type Collector struct {
+	report    Report
+	counted   *side // from stalls events
+	episodes  *side // from reclaim and throttle events
+	others    map[string]*Container
+	threads   map[threadKey]*Thread
+	files     map[fileKey]*File
+	evictions map[evictionKey]*Eviction
+	// The same from episodes, for streams without cache events.
+	episodeFiles     map[fileKey]*File
+	episodeEvictions map[evictionKey]*Eviction
+	cacheTold        bool
+
+	began, last time.Time // of the stream at hand
+}
+
+// New returns an empty Collector.
+func New() *Collector {
+	return &Collector{
+		counted: newSide(), episodes: newSide(), others: make(map[string]*Container), threads: make(map[threadKey]*Thread),
+		files: make(map[fileKey]*File), evictions: make(map[evictionKey]*Eviction),
+		episodeFiles: make(map[fileKey]*File), episodeEvictions: make(map[evictionKey]*Eviction),
+	}
+}
+
+// Add takes in one event. A header begins another stream: captures of one host
+// may be added one behind the other.
+func (c *Collector) Add(e event.Event) {
+	at := e.Head().Time
+	switch e := e.(type) {
+	case *event.Header:
+		c.endStream()
+		c.report.Host, c.report.Kernel = cmp.Or(c.report.Host, e.Host), cmp.Or(c.report.Kernel, e.Kernel)
+		c.report.PageBytes = cmp.Or(c.report.PageBytes, e.PageBytes)
+	case *event.Stalls:
+		c.span(at, e.IntervalNS)
+		c.stalls(e)
+	case *event.Reclaim:
+		c.span(at, e.DurationNS)
+		c.reclaim(e)
+	case *event.Throttle:
+		c.span(at, e.DurationNS)
+		c.episode(&e.Meta, &e.Process, e.Cgroup, e.Container, e.Domain, event.StallThrottle, e.DurationNS)
+	case *event.Kswapd:
+		c.span(at, e.DurationNS)
+		c.evicted(e.Evicted, nil, nil, event.EvictKswapd)
+	case *event.Cache:
+		c.span(at, e.IntervalNS)
+		c.cache(e)
+	case *event.Thrash:
+		c.span(at, e.DurationNS)
+		c.thrash(e)
+	case *event.OOMKill:
+		c.span(at, 0)
+		if e.Victim.Cgroup != nil {
+			c.other(e.Victim.Cgroup, e.Victim.Container).Kills++
+		}
+	case *event.Summary:
+		c.span(at, 0)
+		for family, n := range e.Lost {
+			if c.report.Lost == nil {
+				c.report.Lost = make(map[string]uint64)
+			}
+			c.report.Lost[family] += n
+		}
+	}
+}
+
+// span widens the time that the stream at hand covers.
+func (c *Collector) span(at time.Time, ns int64) {
+	if at.IsZero() {
+		return
+	}
+	if c.began.IsZero() || at.Before(c.began) {
+		c.began = at
+	}
+	if end := at.Add(time.Duration(max(ns, 0))); end.After(c.last) {
+		c.last = end
+	}
+}
+
+func (c *Collector) endStream() {
+	if c.began.IsZero() {
+		return
+	}
+	if c.report.Began.IsZero() || c.began.Before(c.report.Began) {
+		c.report.Began = c.began
+	}
+	c.report.WallNS += int64(c.last.Sub(c.began))
+	c.began, c.last = time.Time{}, time.Time{}
+}
+
+func placeOf(g *event.Cgroup, c *event.Container) Place {
+	p := Place{Cgroup: g, Container: c, Label: label.Place(c, g)}
+	if p.Label == "" {
+		p.Label = "(no cgroup)"
+	}
+	return p
+}
+
+// key tells containers apart. A container may have several cgroups.
+func (p *Place) key() string {
+	switch {
+	case p.Container != nil && p.Container.ID != "":
+		return "container " + p.Container.ID
+	case p.Cgroup != nil && p.Cgroup.Path != "":
+		return p.Cgroup.Path
+	}
+	return "named " + p.Label
+}
+
+func domainOf(d *event.Domain) *Place {
+	if d == nil {
+		return nil
+	}
+	p := placeOf(&d.Cgroup, d.Container)
+	return &p
+}
+
+func of(all map[string]*Container, g *event.Cgroup, c *event.Container) *Container {
+	p := placeOf(g, c)
+	k := p.key()
+	if all[k] == nil {
+		if len(all) >= maxContainers {
+			shrink(all, func(c *Container) uint64 { return uint64(c.StalledNS) + uint64(c.Count) })
+		}
+		all[k] = &Container{Place: p, kinds: make(map[kindKey]*Kind), heat: newHeat()}
+	}
+	return all[k]
+}
+
+func (c *Collector) other(g *event.Cgroup, ct *event.Container) *Container {
+	return of(c.others, g, ct)
+}
+
+// shrink drops the smaller half of what is kept.
+func shrink[K comparable, V any](all map[K]*V, size func(*V) uint64) {
+	sizes := sortedSizes(all, size)
+	middle := sizes[len(sizes)/2]
+	maps.DeleteFunc(all, func(_ K, v *V) bool { return size(v) <= middle })
+}
+
+// kind gives where stalls of one kind are added up.
+func (ct *Container) kind(kind string, d *event.Domain) *Kind {
+	domain := domainOf(d)
+	k := kindKey{kind: kind}
+	if domain != nil {
+		k.domain = domain.key()
+	}
+	if ct.kinds[k] == nil {
+		if len(ct.kinds) >= 64 {
+			k, domain = kindKey{kind: "other"}, nil
+		}
+		if ct.kinds[k] == nil {
+			ct.kinds[k] = &Kind{Kind: k.kind, Domain: domain, Within: kind == event.StallThrottled}
+		}
+	}
+	return ct.kinds[k]
+}
+
+func (c *Collector) stalls(e *event.Stalls) {
+	ct := of(c.counted.containers, e.Cgroup, e.Container)
+	k := ct.kind(e.Kind, e.Domain)
+	if e.Scanned != nil {
+		k.Scanned += *e.Scanned
+	}
+	if e.Reclaimed != nil {
+		k.Reclaimed += *e.Reclaimed
+	}
+	k.add(e.Count, e.TotalNS, e.MaxNS, e.DurationNS)
+	if k.Within {
+		return
+	}
+	ct.add(e.Count, e.TotalNS, e.MaxNS, e.DurationNS)
+	middle := e.Time.Add(time.Duration(max(e.IntervalNS, 0) / 2))
+	for _, h := range []*heat{ct.heat, c.counted.all} {
+		h.add(middle, e.DurationNS, e.TotalNS)
+	}
+}
+
+func (c *Collector) reclaim(e *event.Reclaim) {
+	k := c.episode(&e.Meta, &e.Process, e.Cgroup, e.Container, e.Domain, e.Kind, e.DurationNS)
+	k.Reclaimed += e.Reclaimed
+	if e.Scanned != nil {
+		k.Scanned += *e.Scanned
+	}
+	k.Inferred = k.Inferred || e.KindSource != ""
+	c.evicted(e.Evicted, e.Cgroup, e.Container, e.Kind)
+}
+
+// episode takes in one stall that has an event of its own.
+func (c *Collector) episode(m *event.Meta, p *event.Process, g *event.Cgroup, container *event.Container, d *event.Domain, kind string, ns int64) *Kind {
+	ns = max(ns, 0)
+	ct := of(c.episodes.containers, g, container)
+	bucket := []event.Bucket{{UpTo: bucketEnd(uint64(ns)), Count: 1}}
+	k := ct.kind(kind, d)
+	k.add(1, ns, ns, bucket)
+	ct.add(1, ns, ns, bucket)
+	end := m.Time.Add(time.Duration(ns)) // where a count would have it
+	for _, h := range []*heat{ct.heat, c.episodes.all} {
+		h.add(end, bucket, ns)
+	}
+	id := threadKey{cmp.Or(p.TID, p.PID), p.StartTimeNS}
+	t := c.threads[id]
+	if t == nil {
+		if len(c.threads) >= maxEntries {
+			shrink(c.threads, func(t *Thread) uint64 { return uint64(t.StalledNS) })
+		}
+		t = &Thread{Place: placeOf(g, container)}
+		c.threads[id] = t
+	}
+	t.Process = *p
+	t.Count++
+	t.StalledNS += ns
+	t.MaxNS = max(t.MaxNS, ns)
+	return k
+}
+
+func (c *Collector) evicted(list []event.Evicted, g *event.Cgroup, container *event.Container, kind string) {
+	for _, v := range list {
+		owner := placeOf(v.Cgroup, v.Container)
+		if v.File != nil {
+			addFile(c.episodeFiles, owner, *v.File, 0, v.Pages)
+		}
+		addEviction(c.episodeEvictions, owner, g, container, kind, v.Pages)
+	}
+}
+
+func addFile(all map[fileKey]*File, owner Place, f event.File, added, evicted uint64) {
+	k := fileKey{owner.key(), f.Dev, f.Inode}
+	if all[k] == nil {
+		if len(all) >= maxEntries {
+			shrink(all, func(f *File) uint64 { return f.Evicted + f.Added })
+		}
+		all[k] = &File{Owner: owner}
+	}
+	if f.Path != "" || all[k].Inode == 0 {
+		all[k].File = f
+	}
+	all[k].Added += added
+	all[k].Evicted += evicted
+}
+
+func addEviction(all map[evictionKey]*Eviction, owner Place, g *event.Cgroup, container *event.Container, kind string, pages uint64) {
+	var by *Place
+	k := evictionKey{owner: owner.key(), kind: kind}
+	if g != nil || container != nil {
+		p := placeOf(g, container)
+		by, k.by = &p, p.key()
+	}
+	if all[k] == nil {
+		if len(all) >= maxEntries {
+			shrink(all, func(e *Eviction) uint64 { return e.Pages })
+		}
+		all[k] = &Eviction{Owner: owner, By: by, Kind: kind}
+	}
+	all[k].Pages += pages
+}
+
+func (c *Collector) cache(e *event.Cache) {
+	c.cacheTold = true
+	ct := c.other(e.Cgroup, e.Container)
+	if ct.Cache == nil {
+		ct.Cache = &Cache{after: make(map[uint64]uint64)}
+	}
+	ch := ct.Cache
+	ch.Added += e.Added
+	ch.Evicted += e.Evicted
+	if e.Refaulted != nil {
+		n := *e.Refaulted
+		if ch.Refaulted != nil {
+			n += *ch.Refaulted
+		}
+		ch.Refaulted = &n
+	}
+	ch.Sampling = cmp.Or(ch.Sampling, e.RefaultSampling)
+	addBuckets(ch.after, e.RefaultAfterNS)
+	for _, f := range e.Files {
+		addFile(c.files, ct.Place, f.File, f.Added, f.Evicted)
+	}
+	for _, v := range e.EvictedBy {
+		kind := v.Kind
+		if kind == "" && v.Kswapd {
+			kind = event.EvictKswapd
+		}
+		addEviction(c.evictions, ct.Place, v.Cgroup, v.Container, kind, v.Pages)
+	}
+	if e.EvictedByOtherPages > 0 {
+		addEviction(c.evictions, ct.Place, nil, nil, "others", e.EvictedByOtherPages)
+	}
+}
+
+func (c *Collector) thrash(e *event.Thrash) {
+	ct := c.other(&e.Cgroup, e.Container)
+	if ct.Thrash == nil {
+		ct.Thrash = &Thrash{open: make(map[uint64]int64)}
+	}
+	t := ct.Thrash
+	if e.State != event.StateEnd {
+		t.Times++
+		if len(t.open) < maxContainers {
+			t.open[e.Cgroup.ID] = e.DurationNS
+		}
+	} else {
+		if _, begun := t.open[e.Cgroup.ID]; !begun {
+			t.Times++ // it began before the stream did
+		}
+		delete(t.open, e.Cgroup.ID)
+		t.DurationNS += e.DurationNS
+		t.Refaulted += e.Refaulted
+	}
+	if e.Sufficient != nil && (t.Sufficient == nil || *e.Sufficient > *t.Sufficient) {
+		t.Sufficient, t.Limit = e.Sufficient, e.Limit
+	}
+}
