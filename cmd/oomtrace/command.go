@@ -20,6 +20,7 @@ func commands() []command {
 	return []command{
 		{"doctor", "what this kernel and these privileges allow, hook by hook", doctor},
 		{"demo", "make a small cgroup, let it run out of memory, and trace that", demo},
+		{"latency", "where time goes in reclaim, and who evicts whose page cache", latencyReport},
 		{"record", "flight recorder: bounded disk, keeps the minutes before every kill", record},
 		{"replay", "read captures back as if live: any host's, without root", replay},
 		{"explain", "tell of the OOM kills in a kernel log; no root, no tracing", explain},
@@ -30,7 +31,7 @@ func commands() []command {
 
 // planned are commands that other versions have.
 func planned() []string {
-	return []string{"top", "latency", "rank", "inspect", "agent"}
+	return []string{"top", "rank", "inspect", "agent"}
 }
 
 // run is the whole program: it gives the exit code.

@@ -18,6 +18,7 @@ type view struct {
 	common
 	hide      time.Duration // stalls shorter than this are not shown on stdout
 	thin      bool          // and the more of them there are, the longer they must be
+	mute      bool          // stdout is for what the command makes of the events
 	capture   string
 	duration  time.Duration
 	count     int64
@@ -184,6 +185,9 @@ const thinAfter = 8
 
 // outlet gives the one on stdout.
 func (e *env) outlet(v view) *outlet {
+	if v.mute {
+		return muted()
+	}
 	if v.output == outputJSON {
 		return &outlet{write: jsonl.New(e.stdout).Write, hide: v.hide}
 	}

@@ -52,6 +52,8 @@ type Collector struct {
 	cacheTold        bool
 
 	began, last time.Time // of the stream at hand
+	head        time.Time // its header's
+	hosts       map[string]bool
 }
 
 // New returns an empty Collector.
@@ -60,16 +62,39 @@ func New() *Collector {
 		counted: newSide(), episodes: newSide(), others: make(map[string]*Container), threads: make(map[threadKey]*Thread),
 		files: make(map[fileKey]*File), evictions: make(map[evictionKey]*Eviction),
 		episodeFiles: make(map[fileKey]*File), episodeEvictions: make(map[evictionKey]*Eviction),
+		hosts: make(map[string]bool),
 	}
 }
 
-// Add takes in one event. A header begins another stream: captures of one host
-// may be added one behind the other.
+// quietStart is how long a stream may have nothing to tell in the beginning. When
+// its first event comes later, what was before has been dropped, as a recorder
+// does.
+const quietStart = time.Minute
+
+// Live takes in a trace as it happens: wall time counts from its header,
+// however long nothing happens then.
+func (c *Collector) Live(e event.Event) {
+	c.Add(e)
+	if h, ok := e.(*event.Header); ok {
+		c.span(h.Time, 0)
+	}
+}
+
+// Hosts is from how many hosts the events are.
+func (c *Collector) Hosts() int { return len(c.hosts) }
+
+// Add takes in one event. A header begins another stream, unless it is that of
+// the stream at hand: captures of one host may be added one behind the other.
 func (c *Collector) Add(e event.Event) {
 	at := e.Head().Time
 	switch e := e.(type) {
 	case *event.Header:
+		c.hosts[e.Host] = true
+		if !c.head.IsZero() && e.Time.Equal(c.head) {
+			return // it stands at the head of each segment
+		}
 		c.endStream()
+		c.head = e.Time
 		c.report.Host, c.report.Kernel = cmp.Or(c.report.Host, e.Host), cmp.Or(c.report.Kernel, e.Kernel)
 		c.report.PageBytes = cmp.Or(c.report.PageBytes, e.PageBytes)
 	case *event.Stalls:
@@ -90,6 +115,8 @@ func (c *Collector) Add(e event.Event) {
 	case *event.Thrash:
 		c.span(at, e.DurationNS)
 		c.thrash(e)
+	case *event.MemorySample, *event.CgroupChange, *event.Lost:
+		c.span(at, 0)
 	case *event.OOMKill:
 		c.span(at, 0)
 		if e.Victim.Cgroup != nil {
@@ -111,6 +138,9 @@ func (c *Collector) span(at time.Time, ns int64) {
 	if at.IsZero() {
 		return
 	}
+	if c.began.IsZero() && !c.head.IsZero() && at.After(c.head) && at.Sub(c.head) < quietStart {
+		c.began = c.head
+	}
 	if c.began.IsZero() || at.Before(c.began) {
 		c.began = at
 	}
@@ -127,7 +157,7 @@ func (c *Collector) endStream() {
 		c.report.Began = c.began
 	}
 	c.report.WallNS += int64(c.last.Sub(c.began))
-	c.began, c.last = time.Time{}, time.Time{}
+	c.began, c.last, c.head = time.Time{}, time.Time{}, time.Time{}
 }
 
 func placeOf(g *event.Cgroup, c *event.Container) Place {

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	stdjson "encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/oomtrace/oomtrace/output/latency"
+	"github.com/oomtrace/oomtrace/tracer"
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+const latencyHelp = `Tells where time goes in reclaim: whose tasks stalled, how long and why, at what times, which threads,
+whose page cache was evicted by whom, and whether it came straight back. Traces live until ^C or for
+the time of -d, or reads captures (of oomtrace -w with -e stalls,reclaim,throttle,cache,thrash).
+
+usage: oomtrace latency [flags]                 live; needs root, or what doctor names
+       oomtrace latency [flags] FILE...         over captures or -o json, also compressed; - for stdin
+
+exit status: 0 done, also after ^C; 1 failed; 2 usage; 3 this kernel or these privileges do not allow it.
+`
+
+// shortestThreadStall is below which a live stall has no event of its own: the
+// histograms count it all the same, the lists of threads and files do not.
+const shortestThreadStall = 100 * time.Microsecond
+
+// latencyFlags are the flags of latency.
+type latencyFlags struct {
+	liveFlags
+	form string
+	sort string
+	top  int
+}
+
+func (f *latencyFlags) add(fs *pflag.FlagSet) {
+	all := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f.liveFlags.add(all)
+	all.VisitAll(func(flag *pflag.Flag) {
+		switch flag.Name {
+		case "output", "event", "count", "stack", "version":
+			return
+		case "min-stall":
+			flag.Usage = "stalls that are shorter than `DURATION` are in the histograms, but not in the lists of threads and files (default 100µs live)"
+		case "interval":
+			flag.Usage = "`DURATION` between readings of the histograms"
+		}
+		fs.AddFlag(flag)
+	})
+	fs.StringVarP(&f.form, "output", "o", outputText, "`FORMAT` of stdout: text, json (one object), or html (one page that needs nothing else)")
+	fs.StringVar(&f.sort, "sort", latency.SortKeys()[0], "sort containers by `KEY`: "+strings.Join(latency.SortKeys(), ", "))
+	fs.IntVar(&f.top, "top", 10, "list at most `N` containers, threads and files")
+}
+
+func (f *latencyFlags) check(fs *pflag.FlagSet) error {
+	if err := oneOf("-o, --output", f.form, outputText, outputJSON, outputHTML); err != nil {
+		return err
+	}
+	if err := oneOf("--sort", f.sort, latency.SortKeys()...); err != nil {
+		return err
+	}
+	f.output = outputText // of the flags of a live trace; that one is not shown
+	if f.top < 1 {
+		return usagef("--top: %d is no length of a list", f.top)
+	}
+	if fs.NArg() > 0 {
+		for _, name := range []string{"pid", "write", "duration", "interval", "ready-file", "tier", "cgroup-root", "proc-root"} {
+			if flag := fs.Lookup(name); flag != nil && flag.Changed {
+				return usagef("--%s is for live tracing, and %q is a capture", name, fs.Arg(0))
+			}
+		}
+		if slices.Contains(fs.Args(), "") {
+			return usagef("the name of a file is empty")
+		}
+		if count(fs.Args(), "-") > 1 {
+			return usagef("stdin can be read only once")
+		}
+	}
+	// What is left are the flags of both.
+	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
+	fs.VisitAll(func(flag *pflag.Flag) { flags.AddFlag(flag) })
+	if err := f.liveFlags.check(flags); err != nil {
+		return err
+	}
+	if !f.minStallSet && fs.NArg() == 0 {
+		f.minStall = shortestThreadStall
+	}
+	return nil
+}
+
+// latencyReport is the command latency.
+func latencyReport(ctx context.Context, e *env, args []string) error {
+	var f latencyFlags
+	fs := pflag.NewFlagSet("oomtrace latency", pflag.ContinueOnError)
+	f.add(fs)
+	switch wantsHelp, err := parse(fs, args); {
+	case err != nil:
+		return err
+	case wantsHelp:
+		return e.showHelp(latencyHelp, fs)
+	}
+	if err := f.check(fs); err != nil {
+		return err
+	}
+	c := latency.New()
+	var failed error
+	if fs.NArg() > 0 {
+		failed = e.latencyOf(ctx, &f, c, fs.Args())
+		if failed != nil && !errors.Is(failed, errReported) {
+			return failed
+		}
+	} else if err := e.latencyLive(ctx, &f, c); err != nil {
+		return err
+	}
+	if c.Hosts() > 1 {
+		e.say("the captures are of several hosts: cgroups of the same name are added up")
+	}
+	if err := e.showLatency(&f, c.Report(latency.Options{Sort: f.sort, Top: f.top})); err != nil {
+		return err
+	}
+	return failed
+}
+
+func (e *env) latencyLive(ctx context.Context, f *latencyFlags, c *latency.Collector) error {
+	o := f.options()
+	o.Families = []string{
+		tracer.FamilyOOM, tracer.FamilyReclaim, tracer.FamilyKswapd, tracer.FamilyThrottle, tracer.FamilyCache, tracer.FamilyStalls, tracer.FamilyThrash,
+	}
+	o.Cgroups, o.Interval, o.MinStall = f.selectors, f.interval, f.minStall
+	view := view{common: f.common, mute: true, capture: f.write, duration: f.duration, readyFile: f.readyFile, saw: c.Live}
+	return e.trace(ctx, o, view, func() {
+		e.sayAwaited(o)
+		if f.duration == 0 {
+			e.say("tracing until ^C, then comes the report")
+		}
+	})
+}
+
+// latencyOf takes captures in, one behind the other.
+func (e *env) latencyOf(ctx context.Context, f *latencyFlags, c *latency.Collector, names []string) error {
+	replay := &replayFlags{cgroups: f.cgroups, containers: f.containers, pods: f.pods, form: outputText}
+	replay.filter.MinStall = f.minStall
+	if err := replay.places(); err != nil {
+		return err
+	}
+	p := &player{env: e, replayFlags: replay}
+	for _, name := range names {
+		in, err := p.open(name)
+		if err != nil {
+			return err
+		}
+		p.inputs = append(p.inputs, in)
+	}
+	var gone atomic.Bool
+	var cancel context.CancelFunc
+	p.ctx, cancel = context.WithCancel(ctx)
+	defer cancel()
+	stopWatching := watchReader(e.stdout, func() {
+		gone.Store(true)
+		cancel()
+	})
+	defer stopWatching()
+	for _, in := range p.inputs {
+		for r := range p.records(in) {
+			if p.ctx.Err() != nil {
+				break
+			}
+			if ok, err := in.match.Match(r); err == nil && !ok {
+				continue
+			}
+			ev, err := r.Event()
+			if err != nil {
+				in.broken = true
+				p.say("%s: %s event: %v", in.name, r.Type, err)
+				continue
+			}
+			c.Add(ev)
+		}
+	}
+	switch {
+	case gone.Load():
+		return errReaderGone
+	case p.failed():
+		return errReported
+	}
+	return nil
+}
+
+func (e *env) showLatency(f *latencyFlags, r *latency.Report) error {
+	var b bytes.Buffer
+	var err error
+	switch f.form {
+	case outputJSON:
+		enc := stdjson.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		err = enc.Encode(r)
+	case outputHTML:
+		err = latency.WriteHTML(&b, r)
+	default:
+		columns, terminal := terminalWidth(e.stdout)
+		color := terminal && !f.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
+		err = latency.WriteText(&b, r, latency.TextOptions{Color: color, Width: columns})
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := e.stdout.Write(b.Bytes()); errors.Is(err, syscall.EPIPE) {
+		return errReaderGone
+	} else if err != nil {
+		return writeError(err)
+	}
+	return nil
+}
+
+// muted is an outlet for events that a command makes something else of.
+func muted() *outlet { return &outlet{write: func(event.Event) error { return nil }} }
