@@ -48,6 +48,10 @@ type window struct {
 	order   []uint64 // of the poll
 	next    int
 	hot     map[uint64]uint64 // until when
+
+	// What sweeps took beyond their shares, to be made up for by the next: with
+	// many cgroups one memory.stat may take milliseconds.
+	idleOwed, pressedOwed time.Duration
 }
 
 // course is what is kept of one cgroup. Times are CLOCK_MONOTONIC, and in points
@@ -174,20 +178,39 @@ func (w *window) run(stop <-chan struct{}) {
 // may take.
 func (w *window) sweep() {
 	began := w.now()
-	for _, id := range w.filling(began) {
-		if w.now() > began+uint64(pressedShare) {
-			break
+	hot := w.filling(began)
+	spend(w.now, &w.pressedOwed, pressedShare, func() bool {
+		if len(hot) == 0 {
+			return false
 		}
-		w.look(id)
-	}
-	until := w.now() + uint64(idleShare)
-	for range w.turn(began) {
+		w.look(hot[0])
+		hot = hot[1:]
+		return true
+	})
+	left := w.turn(began)
+	spend(w.now, &w.idleOwed, idleShare, func() bool {
 		id := w.nextOf()
-		if id == 0 || w.now() > until {
-			return
+		if left--; id == 0 || left < 0 {
+			return false
 		}
 		w.look(id)
+		return true
+	})
+}
+
+// spend calls a function while it has something to do and the share of this sweep
+// lasts, less what earlier ones have taken too much.
+func spend(now func() uint64, owed *time.Duration, share time.Duration, more func() bool) {
+	if *owed >= share {
+		*owed -= share
+		return
 	}
+	began := now()
+	took := time.Duration(0)
+	for took < share-*owed && more() {
+		took = time.Duration(now() - began)
+	}
+	*owed = max(took+*owed-share, 0)
 }
 
 // filling gives the cgroups that are read first. They take turns at being first
@@ -246,10 +269,11 @@ func (w *window) look(id uint64) {
 	now := w.now()
 	hot := w.hot[id] != 0
 	path, limit, looked, usage := c.path, c.limit, c.looked, c.usage
-	// A limit is mostly set right after a cgroup is made.
-	stale := c.limitAt == 0 || now > c.limitAt+uint64(limitEvery) || limit == 0 && now < c.born+uint64(limitEvery)
+	// A limit is mostly set right after a cgroup is made, and then it fills.
+	young := now < c.born+uint64(limitEvery)
+	stale := c.limitAt == 0 || now > c.limitAt+uint64(limitEvery) || limit == 0 && young
 	w.mu.Unlock()
-	if !hot && looked != 0 && now < looked+uint64(restEvery) && !stale {
+	if !hot && !young && looked != 0 && now < looked+uint64(restEvery) && !stale {
 		return
 	}
 	if stale {
@@ -273,10 +297,12 @@ func (w *window) look(id uint64) {
 		return
 	}
 	moved := distance(held, usage) > limit/256
-	if looked != 0 && !moved && held < limit-limit/8 {
+	if !moved && held < limit-limit/8 || looked == 0 && held < limit/32 {
 		w.mu.Lock()
 		c.looked = w.now()
-		c.usage = usage // as good as
+		if looked == 0 {
+			c.usage = held
+		}
 		w.mu.Unlock()
 		return
 	}

@@ -144,3 +144,29 @@ func TestCourseThins(t *testing.T) {
 		t.Errorf("%d of the last minute, %d of the older half", recent, old)
 	}
 }
+
+// What one sweep takes beyond its share is made up for by those after it.
+func TestSpend(t *testing.T) {
+	var now uint64
+	var owed time.Duration
+	const sweeps, share, each = 1000, 200 * time.Microsecond, 8 * time.Millisecond
+	calls := 0
+	for range sweeps {
+		spend(func() uint64 { return now }, &owed, share, func() bool {
+			now += uint64(each)
+			calls++
+			return true
+		})
+	}
+	if took := time.Duration(now); took > sweeps*share+each || took < sweeps*share-each {
+		t.Errorf("%d calls took %v of %v", calls, took, sweeps*share)
+	}
+	// Who has nothing to do saves nothing up.
+	owed = 0
+	for range 5 {
+		spend(func() uint64 { return now }, &owed, share, func() bool { return false })
+	}
+	if owed != 0 {
+		t.Errorf("owed %v", owed)
+	}
+}
