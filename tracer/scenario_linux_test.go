@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
-	"github.com/oomtrace/oomtrace/tracer/oom"
 )
 
 // scenario is a way to run out of memory of which the cause is known, for it was
@@ -183,8 +182,9 @@ func (sc *scenario) play(t *testing.T, x *trace) {
 	t.Logf("%s (%s confidence, below it %q), domain by %s\n  %s", v.Cause, v.Confidence, v.Underlying, k.Domain.Source, strings.Join(v.Evidence, "\n  "))
 }
 
-func lastThreads(points []oom.Point) uint64 {
-	for _, p := range slices.Backward(points) {
+// lastThreads is how many threads the window counted last, 0 when none yet.
+func lastThreads(s *stage) uint64 {
+	for _, p := range slices.Backward(s.x.tracer.window.before(s.g.id(), s.x.tracer.clock.now())) {
 		if p.Threads > 0 {
 			return p.Threads
 		}

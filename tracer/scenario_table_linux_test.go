@@ -110,10 +110,19 @@ func scenarios() []scenario {
 		},
 		{
 			name: "thread stacks", limit: 24, cause: event.CauseKernelMemory, sure: sure,
-			run: func(s *stage) []int32 { return s.killed("stacks=900", "sleep=600", "hog") },
+			run: func(s *stage) []int32 {
+				counted := filepath.Join(s.t.TempDir(), "counted")
+				cmd := s.g.start("stacks=900", "until="+counted, "hog")
+				s.until("the threads are counted", func() bool { return s.g.m.Version == 2 || lastThreads(s) >= 900 })
+				if err := os.WriteFile(counted, nil, 0o644); err != nil {
+					s.t.Fatal(err)
+				}
+				_ = cmd.Wait()
+				return []int32{int32(cmd.Process.Pid)}
+			},
 			check: func(s *stage, k *event.OOMKill) {
 				s.mentions(k, "a kernel stack of 16 KiB")
-				if n := lastThreads(s.x.tracer.window.before(s.g.id(), ^uint64(0)>>1)); s.g.m.Version == 1 && (n < 900 || n > 950) {
+				if n := lastThreads(s); s.g.m.Version == 1 && (n < 900 || n > 950) {
 					s.t.Errorf("%d threads counted, 900 and those of Go made", n)
 				}
 			},

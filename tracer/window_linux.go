@@ -3,9 +3,12 @@ package tracer
 import (
 	"errors"
 	"io/fs"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/oomtrace/oomtrace/tracer/cgroup"
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -15,8 +18,8 @@ import (
 const (
 	// sweepEvery is the pace of the background poll, and how dense readings get.
 	sweepEvery = 200 * time.Millisecond
-	// idleShare and pressedShare are how much of each such interval may be spent
-	// on reading: on all cgroups in turn, and on those that fill up.
+	// idleShare and pressedShare are how much CPU time may be spent in each such
+	// interval on reading: on all cgroups in turn, and on those that fill up.
 	idleShare    = 200 * time.Microsecond
 	pressedShare = 2400 * time.Microsecond
 	// restEvery is how often a cgroup is looked at in which nothing moves.
@@ -42,6 +45,7 @@ type window struct {
 	mount cgroup.Mount
 	tree  *cgroup.Tree
 	now   func() uint64 // CLOCK_MONOTONIC
+	cpu   func() uint64 // what the thread that polls has used of its CPU
 
 	mu      sync.Mutex
 	courses map[uint64]*course
@@ -68,7 +72,7 @@ type course struct {
 }
 
 func newWindow(tree *cgroup.Tree, now func() uint64) *window {
-	return &window{mount: tree.Mount(), tree: tree, now: now, courses: make(map[uint64]*course), hot: make(map[uint64]uint64)}
+	return &window{mount: tree.Mount(), tree: tree, now: now, cpu: threadTime, courses: make(map[uint64]*course), hot: make(map[uint64]uint64)}
 }
 
 // add begins to look at a cgroup.
@@ -162,6 +166,8 @@ func (w *window) before(id, at uint64) []oom.Point {
 
 // run polls until it is told to stop.
 func (w *window) run(stop <-chan struct{}) {
+	runtime.LockOSThread() // its CPU time is what the shares are of
+	defer runtime.UnlockOSThread()
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -179,7 +185,7 @@ func (w *window) run(stop <-chan struct{}) {
 func (w *window) sweep() {
 	began := w.now()
 	hot := w.filling(began)
-	spend(w.now, &w.pressedOwed, pressedShare, func() bool {
+	spend(w.cpu, &w.pressedOwed, pressedShare, func() bool {
 		if len(hot) == 0 {
 			return false
 		}
@@ -188,7 +194,7 @@ func (w *window) sweep() {
 		return true
 	})
 	left := w.turn(began)
-	spend(w.now, &w.idleOwed, idleShare, func() bool {
+	spend(w.cpu, &w.idleOwed, idleShare, func() bool {
 		id := w.nextOf()
 		if left--; id == 0 || left < 0 {
 			return false
@@ -200,18 +206,20 @@ func (w *window) sweep() {
 
 // spend calls a function while it has something to do and the share of this sweep
 // lasts, less what earlier ones have taken too much.
-func spend(now func() uint64, owed *time.Duration, share time.Duration, more func() bool) {
+func spend(clock func() uint64, owed *time.Duration, share time.Duration, more func() bool) {
 	if *owed >= share {
 		*owed -= share
 		return
 	}
-	began := now()
+	began := clock()
 	took := time.Duration(0)
 	for took < share-*owed && more() {
-		took = time.Duration(now() - began)
+		took = time.Duration(clock() - began)
 	}
 	*owed = max(took+*owed-share, 0)
 }
+
+func threadTime() uint64 { return uint64(read(unix.CLOCK_THREAD_CPUTIME_ID)) }
 
 // filling gives the cgroups that are read first. They take turns at being first
 // themselves: maps give them in no order.

@@ -23,6 +23,7 @@ func newFakeCgroups(t *testing.T) *fakeCgroups {
 	f := &fakeCgroups{t: t, now: uint64(time.Hour)}
 	mount := cgroup.Mount{Root: t.TempDir(), Version: 2}
 	f.w = newWindow(cgroup.NewTree(mount, cgroup.Options{}), func() uint64 { return f.now })
+	f.w.cpu = func() uint64 { return 0 }
 	return f
 }
 

@@ -20,6 +20,7 @@ import (
 // plain anonymous memory.
 //
 //	sleep=MS
+//	until=FILE      wait until there is such a file
 //	leak=KiB,MS     touch so much more every so often, until killed
 //	mlock=FILE,MiB  map a file and lock it
 //	inodes=DIR,N    make N empty files
@@ -36,6 +37,13 @@ func fill(verb string, args []string) error {
 	case "sleep":
 		time.Sleep(time.Duration(number(0)) * time.Millisecond)
 		return nil
+	case "until":
+		for {
+			if _, err := os.Stat(args[0]); err == nil {
+				return nil
+			}
+			time.Sleep(time.Millisecond)
+		}
 	case "leak":
 		for {
 			if err := touchKiB(number(0)); err != nil {
