@@ -116,6 +116,9 @@ func newView(s *Story, nth int) *view {
 	v.Tiles = s.tiles()
 	if d := s.Kill.Verdict; d != nil {
 		v.Verdict = &verdictView{Cause: clean(strings.ReplaceAll(d.Cause, "_", " ")), Confidence: clean(d.Confidence)}
+		if d.Underlying != "" {
+			v.Verdict.Cause += ", underlying " + clean(strings.ReplaceAll(d.Underlying, "_", " "))
+		}
 		for _, e := range d.Evidence {
 			if !strings.HasPrefix(e, toDo) {
 				v.Verdict.Evidence = append(v.Verdict.Evidence, clean(e))
