@@ -100,7 +100,7 @@ func (t *Tracer) marked(r *decode.Mark) {
 		in.memory = t.composition(in.first)
 		t.names.await(r.Trigger.Cgroup)
 		t.names.await(r.Domain)
-		in.around = t.lookAround(in.first)
+		in.around = t.lookAround(in.first, in.memory)
 	} else {
 		reason = "group"
 	}
