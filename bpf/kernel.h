@@ -209,6 +209,7 @@ struct bpf_iter__task {
 };
 
 /* the OOM killer */
+enum oom_constraint { CONSTRAINT_NONE };
 struct oom_control {
 	struct mem_cgroup *memcg;
 	u32 gfp_mask;
@@ -216,7 +217,7 @@ struct oom_control {
 	unsigned long totalpages;
 	struct task_struct *chosen;
 	long chosen_points;
-	int constraint;
+	enum oom_constraint constraint; /* a number here would match no kernel's */
 };
 
 /* the page cache */
