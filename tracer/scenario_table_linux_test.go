@@ -105,7 +105,7 @@ func scenarios() []scenario {
 		},
 		{
 			name: "page tables", limit: 32, cause: event.CauseKernelMemory, sure: sure,
-			run:   func(s *stage) []int32 { return s.killed("tables=64") },
+			run:   func(s *stage) []int32 { return s.killed("sparse=64") },
 			check: func(s *stage, k *event.OOMKill) { s.mentions(k, "page tables grow with the address space") },
 		},
 		{

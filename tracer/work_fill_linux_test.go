@@ -24,7 +24,7 @@ import (
 //	leak=KiB,MS     touch so much more every so often, until killed
 //	mlock=FILE,MiB  map a file and lock it
 //	inodes=DIR,N    make N empty files
-//	tables=MiB      read one byte of every 2 MiB of a mapping: page tables, little else
+//	sparse=MiB      read one byte of every 2 MiB of a mapping: page tables, little else
 //	stacks=N        N threads that do nothing
 //	forks=N,KiB     N children that touch so much and wait
 //	sockets=MiB     write so much to TCP connections that nobody reads
@@ -62,7 +62,7 @@ func fill(verb string, args []string) error {
 			unix.Close(fd)
 		}
 		return nil
-	case "tables":
+	case "sparse":
 		return pageTables(number(0))
 	case "stacks":
 		// Go must not be called in these threads, so signals pass them by.
