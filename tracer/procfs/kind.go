@@ -20,7 +20,7 @@ type Kinds struct {
 	// threads have no name in most programs: they are Anonymous.
 	Stack uint64
 	// Libraries is all that is mapped of files with code: the executable and its
-	// shared objects, their data included.
+	// shared objects, their data included, also where they are on a tmpfs.
 	Libraries uint64
 	Files     uint64 // other mapped files
 	Anonymous uint64 // private memory without a name
@@ -50,14 +50,14 @@ func (r Root) Kinds(pid int, tmpfs func(dev string) bool) (Kinds, error) {
 	err := r.Smaps(pid, func(m *Mapping) {
 		k.Mappings++
 		k.Swap += m.SwapPSS
-		if into := k.unfiled(m, tmpfs); into != nil {
+		if into := k.unfiled(m); into != nil {
 			*into += m.PSS
 			return
 		}
 		key := fileKey{m.Dev, m.Inode}
 		f := files[key]
 		if f == nil {
-			f = &mapped{code: shared(m.Path)}
+			f = &mapped{code: shared(m.Path), tmpfs: tmpfs != nil && tmpfs(m.Dev)}
 			if len(files) < maxPaths {
 				files[key] = f
 			}
@@ -81,14 +81,17 @@ type fileKey struct {
 
 // mapped is what a process maps of one file.
 type mapped struct {
-	pss  uint64
-	code bool
+	pss         uint64
+	code, tmpfs bool
 }
 
 func (k *Kinds) file(f *mapped) {
-	if f.code {
+	switch {
+	case f.code:
 		k.Libraries += f.pss
-	} else {
+	case f.tmpfs:
+		k.Shmem += f.pss
+	default:
 		k.Files += f.pss
 	}
 }
@@ -99,9 +102,9 @@ func shared(name string) bool {
 	return strings.HasSuffix(base, ".so") || strings.Contains(base, ".so.")
 }
 
-// unfiled says where a mapping counts that is of no file on a disk; nil for those
-// that are.
-func (k *Kinds) unfiled(m *Mapping, tmpfs func(string) bool) *uint64 {
+// unfiled says where a mapping counts that is of no file which others could open by
+// a path; nil for those that are.
+func (k *Kinds) unfiled(m *Mapping) *uint64 {
 	switch name := m.Path; {
 	case name == "":
 		return &k.Anonymous
@@ -116,8 +119,6 @@ func (k *Kinds) unfiled(m *Mapping, tmpfs func(string) bool) *uint64 {
 	case strings.HasPrefix(name, "["):
 		return &k.Other
 	case strings.HasPrefix(name, "/memfd:"), strings.HasPrefix(name, "/SYSV"), name == "/dev/zero (deleted)", strings.HasPrefix(name, "/dev/shm/"):
-		return &k.Shmem
-	case m.Inode != 0 && tmpfs != nil && tmpfs(m.Dev):
 		return &k.Shmem
 	case strings.HasPrefix(name, "/dev/"), !strings.HasPrefix(name, "/"):
 		return &k.Other // a device, or anon_inode:

@@ -11,7 +11,6 @@ package procfs
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -181,17 +180,4 @@ func parseCgroups(text string) []Membership {
 		out = append(out, m)
 	}
 	return out
-}
-
-// Same tells whether a process is still the one that was looked at before: pids
-// are used again. The start time is that of its Stat.
-func (r Root) Same(pid int, start int64) error {
-	st, err := r.Stat(pid)
-	if err != nil {
-		return err
-	}
-	if st.StartNS != start {
-		return fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
-	}
-	return nil
 }
