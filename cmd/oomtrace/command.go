@@ -25,13 +25,15 @@ func commands() []command {
 		{"replay", "read captures back as if live: any host's, without root", replay},
 		{"explain", "tell of the OOM kills in a kernel log; no root, no tracing", explain},
 		{"report", "tell the story of one kill, out of a capture or a kernel log", reportCommand},
+		{"rank", "whom the kernel would kill next, and why", rank},
+		{"inspect", "what a cgroup's memory consists of", inspect},
 		{workerCommand, "", demoWorker},
 	}
 }
 
 // planned are commands that other versions have.
 func planned() []string {
-	return []string{"top", "rank", "inspect", "agent"}
+	return []string{"top", "agent"}
 }
 
 // run is the whole program: it gives the exit code.

@@ -63,6 +63,7 @@ func TestGolden(t *testing.T) {
 		{"wide", 160, story()},
 		{"narrow", 60, story()},
 		{"bare", 100, bare()},
+		{"looks", 100, looks()},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := render(t, Options{Width: c.width}, c.events...)

@@ -97,6 +97,10 @@ func (w *Writer) Write(e event.Event) error {
 		w.thrash(e)
 	case *event.CgroupChange:
 		w.cgroup(e)
+	case *event.Rank:
+		w.rank(e)
+	case *event.Inspect:
+		w.inspect(e)
 	case *event.Lost:
 		w.lost(e)
 	case *event.Summary:

@@ -27,6 +27,8 @@ const (
 	TypeCgroup   = "cgroup"
 	TypeStalls   = "stalls"
 	TypeThrash   = "thrash"
+	TypeRank     = "rank"
+	TypeInspect  = "inspect"
 	TypeLost     = "lost"
 	TypeSummary  = "summary"
 )

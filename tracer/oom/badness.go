@@ -28,6 +28,15 @@ func Badness(f Figures, totalPages uint64) int64 {
 	return points + int64(f.ScoreAdj)*int64(totalPages/1000)
 }
 
+// Score is /proc/PID/oom_score as kernels since 5.9 reckon it from a process's
+// badness, whose total is then the pages of the node's RAM and swap.
+func Score(badness int64, nodePages uint64) int {
+	if nodePages == 0 {
+		return 0
+	}
+	return int((1000 + badness*1000/int64(nodePages)) * 2 / 3)
+}
+
 // Limits are what a memory cgroup may use, in pages; nil means no limit.
 type Limits struct {
 	Version    int

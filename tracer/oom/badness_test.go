@@ -37,6 +37,23 @@ func TestBadness(t *testing.T) {
 	}
 }
 
+func TestScore(t *testing.T) {
+	for _, c := range []struct {
+		badness int64
+		total   uint64
+		want    int
+	}{
+		{0, 1000000, 666}, {1000000, 1000000, 1333}, {-1000000, 1000000, 0}, {500, 1000, 1000}, {-500, 1000, 333},
+		{999, 1000000, 666}, {1000, 1000000, 667}, {2000, 1000000, 668},
+		{-999, 1000000, 666}, {-1000, 1000000, 666}, {-2000, 1000000, 665}, // rounded towards nothing, twice
+		{5, 0, 0},
+	} {
+		if got := Score(c.badness, c.total); got != c.want {
+			t.Errorf("badness %d of %d: %d, want %d", c.badness, c.total, got, c.want)
+		}
+	}
+}
+
 func TestTotalPages(t *testing.T) {
 	pages := func(n uint64) *uint64 { return &n }
 	const node = 1000 // pages of swap

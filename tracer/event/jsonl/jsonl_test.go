@@ -17,7 +17,7 @@ import (
 
 var types = []string{
 	event.TypeHeader, event.TypeOOMKill, event.TypeOOMEnd, event.TypeReclaim, event.TypeKswapd, event.TypeThrottle,
-	event.TypeCache, event.TypeMemory, event.TypeCgroup, event.TypeLost, event.TypeSummary,
+	event.TypeCache, event.TypeMemory, event.TypeCgroup, event.TypeRank, event.TypeInspect, event.TypeLost, event.TypeSummary,
 }
 
 // full gives an event of a type with every field set, each to another value.
@@ -60,6 +60,8 @@ func fill(v reflect.Value, n *int64) {
 		v.SetString("<a & b>\n\x1b\u009b\u2028\u202e\U000e0041\x7f日\\\"")
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(-*n)
+	case reflect.Float64:
+		v.SetFloat(float64(*n) / 8)
 	case reflect.Uint64:
 		v.SetUint(math.MaxUint64 - uint64(*n))
 	default:

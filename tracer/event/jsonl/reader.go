@@ -148,6 +148,10 @@ func blank(typ string) event.Event {
 		return new(event.Stalls)
 	case event.TypeThrash:
 		return new(event.Thrash)
+	case event.TypeRank:
+		return new(event.Rank)
+	case event.TypeInspect:
+		return new(event.Inspect)
 	case event.TypeLost:
 		return new(event.Lost)
 	case event.TypeSummary:
