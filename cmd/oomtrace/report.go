@@ -138,7 +138,7 @@ func reportCommand(ctx context.Context, e *env, args []string) error {
 	defer out.discard()
 	told, damage := 0, damage{name: name}
 	write := f.writer(e, out)
-	stories := report.Read(in.events, report.Options{From: in.from, Incident: f.incident, All: f.all || f.list})
+	stories := report.Read(in.records, report.Options{From: in.from, Incident: f.incident, All: f.all || f.list})
 	for s, err := range stories {
 		if err != nil {
 			damage.add(err)

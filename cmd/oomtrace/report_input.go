@@ -19,8 +19,8 @@ import (
 
 // storyInput is a capture or a kernel log as a stream of events.
 type storyInput struct {
-	from   string
-	events iter.Seq2[event.Event, error]
+	from    string
+	records iter.Seq2[*report.Record, error]
 }
 
 // sniffed is how much of the input is looked at to tell what it is.
@@ -38,10 +38,10 @@ func openStory(r io.Reader, pageBytes int) (*storyInput, error) {
 	}
 	// A capture that lost its beginning still has frames.
 	switch {
-	case bytes.Contains(head, zstdMagic):
+	case bytes.Contains(head, zstdMagic), len(head) > 0 && head[0] == '{' && holdsEvents(head):
 		return &storyInput{report.FromCapture, records(in)}, nil
-	case holdsEvents(head):
-		return &storyInput{report.FromCapture, jsonl.Read(in)}, nil
+	case holdsEvents(head): // behind a line that is torn
+		return &storyInput{report.FromCapture, whole(jsonl.Read(in))}, nil
 	}
 	o := kernlog.Options{
 		PageBytes: pageBytes, Now: time.Now(), Location: time.Local,
@@ -51,14 +51,32 @@ func openStory(r io.Reader, pageBytes int) (*storyInput, error) {
 }
 
 // records gives the events of a capture.
-func records(r io.Reader) iter.Seq2[event.Event, error] {
-	return func(yield func(event.Event, error) bool) {
-		for rec, err := range capture.Read(r, capture.Options{Decode: true}) {
-			var e event.Event
+func records(r io.Reader) iter.Seq2[*report.Record, error] {
+	return func(yield func(*report.Record, error) bool) {
+		for rec, err := range capture.Read(r, capture.Options{}) {
+			var out *report.Record
 			if err == nil {
-				e, err = rec.Event()
+				// Lines of a frame share its memory: one that is kept must not keep
+				// all the others.
+				line := bytes.Clone(rec.Line)
+				out = &report.Record{Type: rec.Type, Time: rec.Time, End: rec.End(), Event: func() (event.Event, error) { return jsonl.Unmarshal(line) }}
 			}
-			if !yield(e, err) {
+			if !yield(out, err) {
+				return
+			}
+		}
+	}
+}
+
+// whole makes records of events.
+func whole(events iter.Seq2[event.Event, error]) iter.Seq2[*report.Record, error] {
+	return func(yield func(*report.Record, error) bool) {
+		for e, err := range events {
+			var out *report.Record
+			if err == nil {
+				out = report.Whole(e)
+			}
+			if !yield(out, err) {
 				return
 			}
 		}
@@ -66,8 +84,8 @@ func records(r io.Reader) iter.Seq2[event.Event, error] {
 }
 
 // kills makes events of a log's kills, each with its lines.
-func kills(r io.Reader, o kernlog.Options) iter.Seq2[event.Event, error] {
-	return func(yield func(event.Event, error) bool) {
+func kills(r io.Reader, o kernlog.Options) iter.Seq2[*report.Record, error] {
+	return func(yield func(*report.Record, error) bool) {
 		lines := make(map[*event.OOMKill][]string)
 		o.Lines = func(k *event.OOMKill, of []string) { lines[k] = of }
 		for k, err := range kernlog.Read(r, o) {
@@ -75,13 +93,13 @@ func kills(r io.Reader, o kernlog.Options) iter.Seq2[event.Event, error] {
 				yield(nil, err)
 				return
 			}
-			k.Verdict = oom.Judge(&oom.Case{Kill: k})
-			if !yield(k, nil) {
+			k.Verdict = oom.Judge(&oom.Case{Kill: k, PageBytes: uint64(o.PageBytes)})
+			if !yield(report.Whole(k), nil) {
 				return
 			}
 			for i, text := range lines[k] {
 				line := &event.Kmsg{Meta: event.Meta{Type: event.TypeKmsg}, Text: text, Sequence: uint64(i), Incident: k.Incident}
-				if !yield(line, nil) {
+				if !yield(report.Whole(line), nil) {
 					return
 				}
 			}

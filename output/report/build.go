@@ -53,27 +53,24 @@ type builder struct {
 	moments                []Moment // for the timeline, beside those of the kill
 }
 
-func newBuilder(k *event.OOMKill, h *event.Header, from string, begin time.Time) *builder {
+func newBuilder(p *pending, from string) *builder {
+	k := p.kill
 	b := &builder{
-		s:    &Story{Type: "report", Schema: Schema, Incident: k.Incident, From: from, Header: h, Kill: k},
-		kill: k, from: begin, domain: k.Domain.Cgroup,
+		s:    &Story{Type: "report", Schema: Schema, Incident: k.Incident, From: from, Header: p.header, Kill: k, End: p.end},
+		kill: k, from: p.begin(), domain: k.Domain.Cgroup,
 		courses: make(map[uint64]*Course), step: make(map[uint64]int), nth: make(map[uint64]int),
 		kinds: make(map[string]*Kind), who: make(map[uint64]*Who), cells: make(map[[2]int]*Cell), stacks: make(map[string]*Stack),
 	}
-	b.width = columnWidth(k.Time.Sub(begin))
+	b.width = columnWidth(k.Time.Sub(b.from))
+	if p.dropped.After(k.Time.Add(-before)) {
+		at := b.offset(p.dropped)
+		b.s.Window = &Window{StallsFromNS: &at}
+	}
 	return b
 }
 
 // offset is a moment's, from the kill's.
 func (b *builder) offset(t time.Time) int64 { return int64(t.Sub(b.kill.Time)) }
-
-// over reports whether nothing of the story can come any more.
-func (b *builder) over(now time.Time) bool {
-	since := now.Sub(b.kill.Time)
-	return since > patience || since > after && b.s.End != nil
-}
-
-func (b *builder) end(e *event.OOMEnd) { b.s.End = e }
 
 // log takes a line of the kernel's log.
 func (b *builder) log(e *event.Kmsg) {
@@ -86,14 +83,6 @@ func (b *builder) log(e *event.Kmsg) {
 		l.Time = &e.Time
 	}
 	b.s.Log = append(b.s.Log, l)
-}
-
-// thinned says that stalls up to a moment had to be left out.
-func (b *builder) thinned(until time.Time) {
-	if until.After(b.kill.Time.Add(-before)) {
-		at := b.offset(until)
-		b.s.Window = &Window{StallsFromNS: &at}
-	}
 }
 
 // add takes an event of the window; others are passed over.
@@ -140,7 +129,7 @@ func (b *builder) add(e event.Event) {
 			b.thrash(e)
 		}
 	case *event.OOMKill:
-		if e != b.kill && len(b.s.Others) < maxOthers {
+		if e.Incident != b.s.Incident && len(b.s.Others) < maxOthers {
 			b.s.Others = append(b.s.Others, Other{b.offset(at), e.Incident, e.Victim.Actor, e.Domain.Cgroup})
 		}
 	}

@@ -90,7 +90,7 @@ func every(seconds int) []event.Event {
 		if i == 50 {
 			events = append(events, kill(0, "k1"), &event.Kmsg{Meta: meta(event.TypeKmsg, 0), Incident: "k1", Text: "```", Sequence: 8},
 				&event.Kmsg{Meta: meta(event.TypeKmsg, 0), Incident: "k1", Text: "java invoked oom-killer", Sequence: 7},
-				&event.Kmsg{Incident: "k1", Text: "Killed process 48213 (java)", Sequence: 9}, &event.Kmsg{Meta: meta(event.TypeKmsg, 0), Incident: "other", Text: "x"},
+				&event.Kmsg{Meta: event.Meta{Type: event.TypeKmsg}, Incident: "k1", Text: "Killed process 48213 (java)", Sequence: 9}, &event.Kmsg{Meta: meta(event.TypeKmsg, 0), Incident: "other", Text: "x"},
 				&event.Thrash{Meta: meta(event.TypeThrash, -3*time.Second), State: event.StateBegin, Cgroup: search},
 				&event.OOMEnd{Meta: meta(event.TypeOOMEnd, 0), Incident: "k1", Timeline: event.Timeline{ExitedNS: ptr(int64(48e6)), FreedNS: ptr(int64(61e6))},
 					Freed: ptr(uint64(100 * mib)), Survivors: []event.Process{{PID: 9, Comm: "zombie"}}})
@@ -100,10 +100,10 @@ func every(seconds int) []event.Event {
 }
 
 // seq gives events as a stream.
-func seq(events []event.Event) iter.Seq2[event.Event, error] {
-	return func(yield func(event.Event, error) bool) {
+func seq(events []event.Event) iter.Seq2[*Record, error] {
+	return func(yield func(*Record, error) bool) {
 		for _, e := range events {
-			if !yield(e, nil) {
+			if !yield(Whole(e), nil) {
 				return
 			}
 		}

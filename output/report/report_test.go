@@ -214,8 +214,8 @@ func TestUnread(t *testing.T) {
 	broken := errors.New("line 3: torn")
 	n := 0
 	var last *Story
-	for s, err := range Read(func(yield func(event.Event, error) bool) {
-		_ = yield(header(), nil) && yield(nil, broken) && yield(kill(0, "k1"), nil)
+	for s, err := range Read(func(yield func(*Record, error) bool) {
+		_ = yield(Whole(header()), nil) && yield(nil, broken) && yield(Whole(kill(0, "k1")), nil)
 	}, Options{From: FromCapture}) {
 		switch {
 		case errors.Is(err, broken):

@@ -2,7 +2,6 @@ package report
 
 import (
 	"iter"
-	"strings"
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -25,81 +24,141 @@ const (
 	maxOpen  = 64 // stories being told at a time
 )
 
+// Record is an event of a stream that has not been read in full yet: most of a
+// long capture is about other times than that of a kill.
+type Record struct {
+	Type      string
+	Time, End time.Time // End is when it was over
+	// Event reads it. It may be called several times.
+	Event func() (event.Event, error)
+}
+
+// Whole makes a Record of an event at hand.
+func Whole(e event.Event) *Record {
+	return &Record{e.Head().Type, e.Head().Time, endOf(e), func() (event.Event, error) { return e, nil }}
+}
+
 // Read gives the stories in a stream of events, in the order in which they are
 // complete. Errors of the stream are passed on; after one that says that a piece
 // could not be read the stream may go on. Memory does not grow with the stream.
-func Read(events iter.Seq2[event.Event, error], o Options) iter.Seq2[*Story, error] {
+func Read(records iter.Seq2[*Record, error], o Options) iter.Seq2[*Story, error] {
 	return func(yield func(*Story, error) bool) {
-		r := reader{opt: o, stacks: make(map[string][]string)}
-		for e, err := range events {
+		r := reader{opt: o}
+		for rec, err := range records {
+			if err == nil {
+				err = r.take(rec)
+			}
 			if err != nil {
 				r.unread++
 				if !yield(nil, err) {
 					return
 				}
-				continue
 			}
-			r.take(e)
-			for _, s := range r.ready {
-				if !yield(s, nil) {
-					return
-				}
-			}
-			r.ready = r.ready[:0]
-		}
-		for _, b := range r.open {
-			if !yield(b.finish(r.unread), nil) {
+			if !r.give(yield) {
 				return
 			}
 		}
+		r.ready = append(r.ready, r.open...)
+		r.give(yield)
 	}
 }
 
-// reader follows a stream: it keeps the last events, and opens a story at each
+// reader follows a stream: it keeps what came last, and opens a story at each
 // kill that is asked for.
 type reader struct {
 	opt    Options
 	header *event.Header
 	stalls kept
 	others kept
-	stacks map[string][]string // each once
-	open   []*builder
-	ready  []*Story
+	open   []*pending
+	ready  []*pending
 	unread int
 }
 
-func (r *reader) take(e event.Event) {
-	now := endOf(e)
-	switch e := e.(type) {
-	case *event.Header:
-		if r.header != nil && (r.header.Host != e.Host || r.header.BootID != e.BootID) {
-			r.closeAll() // the stream goes on with another machine's
-			r.stalls, r.others = kept{}, kept{}
-		}
-		r.header = e
-	case *event.Reclaim:
-		e.Stack = r.share(e.Stack)
-	case *event.OOMEnd:
-		for _, b := range r.open {
-			if b.s.Incident == e.Incident {
-				b.end(e)
+// pending is a story while what belongs to it still comes.
+type pending struct {
+	kill    *event.OOMKill
+	header  *event.Header
+	end     *event.OOMEnd
+	records []*Record
+	dropped time.Time // the newest stall that is not among them
+	later   int       // how many of the records came after the kill
+}
+
+// give builds the stories that are ready.
+func (r *reader) give(yield func(*Story, error) bool) bool {
+	for _, p := range r.ready {
+		b := newBuilder(p, r.opt.From)
+		for _, rec := range p.records {
+			e, err := rec.Event()
+			if err != nil {
+				r.unread++
+				if !yield(nil, err) {
+					return false
+				}
+				continue
 			}
+			b.add(e)
+		}
+		if !yield(b.finish(r.unread), nil) {
+			return false
 		}
 	}
-	for _, b := range r.open {
-		b.add(e)
+	r.ready = r.ready[:0]
+	return true
+}
+
+func (r *reader) take(rec *Record) error {
+	switch rec.Type {
+	case event.TypeHeader, event.TypeOOMKill, event.TypeOOMEnd:
+		e, err := rec.Event()
+		if err != nil {
+			return err
+		}
+		switch e := e.(type) {
+		case *event.Header:
+			r.heading(e)
+			return nil
+		case *event.OOMEnd:
+			for _, p := range r.open {
+				if p.kill.Incident == e.Incident {
+					p.end = e
+				}
+			}
+			return nil
+		case *event.OOMKill:
+			defer r.kill(e)
+		}
+	case event.TypeSummary:
+		return nil
 	}
-	r.close(now)
-	if k, ok := e.(*event.OOMKill); ok {
-		r.kill(k)
+	for _, p := range r.open {
+		if p.later < maxKept && (rec.Time.Sub(p.kill.Time) <= after || rec.Type == event.TypeKmsg) {
+			p.records = append(p.records, rec)
+			p.later++
+		}
 	}
-	switch e.(type) {
-	case *event.Reclaim, *event.Throttle, *event.Kswapd:
-		r.stalls.push(e, now.Add(-before))
-	case *event.Header, *event.OOMEnd, *event.Summary:
+	r.close(rec.End)
+	since := rec.End.Add(-before)
+	switch rec.Type {
+	case event.TypeReclaim, event.TypeThrottle, event.TypeKswapd:
+		r.stalls.push(rec, since)
 	default:
-		r.others.push(e, now.Add(-before))
+		r.others.push(rec, since)
 	}
+	return nil
+}
+
+// heading is a new header: of the next segment, or of another machine.
+func (r *reader) heading(h *event.Header) {
+	if r.header != nil && (r.header.Host != h.Host || r.header.BootID != h.BootID) {
+		if r.opt.All {
+			r.ready = append(r.ready, r.open...)
+			r.open = nil
+		}
+		r.stalls, r.others = kept{}, kept{}
+	}
+	r.header = h
 }
 
 // kill opens a story, with what has been kept.
@@ -111,101 +170,68 @@ func (r *reader) kill(k *event.OOMKill) {
 		r.open = r.open[:0] // the last is meant
 	}
 	if len(r.open) == maxOpen {
-		r.ready = append(r.ready, r.open[0].finish(r.unread))
+		r.ready = append(r.ready, r.open[0])
 		r.open = append(r.open[:0], r.open[1:]...)
 	}
-	b := newBuilder(k, r.header, r.opt.From, r.oldest(k))
-	b.thinned(r.stalls.dropped)
-	for _, of := range []*kept{&r.others, &r.stalls} {
-		for _, e := range of.all() {
-			b.add(e)
-		}
-	}
-	r.open = append(r.open, b)
+	p := &pending{kill: k, header: r.header, dropped: r.stalls.dropped}
+	p.records = append(append(p.records, r.others.all()...), r.stalls.all()...)
+	r.open = append(r.open, p)
 }
 
-// oldest is the first moment that the window of a kill has something of.
-func (r *reader) oldest(k *event.OOMKill) time.Time {
-	from := k.Time
-	for _, of := range []*kept{&r.others, &r.stalls} {
-		for _, e := range of.all() {
-			if at := e.Head().Time; at.Before(from) {
-				from = at
-			}
-		}
-	}
-	if earliest := k.Time.Add(-before); from.Before(earliest) {
-		return earliest
-	}
-	return from
-}
-
-// close gives out the stories to which nothing can come any more.
+// close takes out the stories to which nothing can come any more.
 func (r *reader) close(now time.Time) {
 	if !r.opt.All {
 		return // a later kill may take its place
 	}
 	open := r.open[:0]
-	for _, b := range r.open {
-		if b.over(now) {
-			r.ready = append(r.ready, b.finish(r.unread))
+	for _, p := range r.open {
+		if since := now.Sub(p.kill.Time); since > patience || since > after && p.end != nil {
+			r.ready = append(r.ready, p)
 		} else {
-			open = append(open, b)
+			open = append(open, p)
 		}
 	}
 	r.open = open
 }
 
-func (r *reader) closeAll() {
-	if !r.opt.All {
-		return
+// begin is the first moment that the window has something of.
+func (p *pending) begin() time.Time {
+	from := p.kill.Time
+	for _, rec := range p.records {
+		if rec.Time.Before(from) && !rec.Time.IsZero() && rec.Type != event.TypeKmsg {
+			from = rec.Time
+		}
 	}
-	for _, b := range r.open {
-		r.ready = append(r.ready, b.finish(r.unread))
+	if earliest := p.kill.Time.Add(-before); from.Before(earliest) {
+		return earliest
 	}
-	r.open = r.open[:0]
+	return from
 }
 
-// share keeps one copy of each stack: thousands of stalls have the same.
-func (r *reader) share(stack []string) []string {
-	if len(stack) == 0 {
-		return nil
-	}
-	key := strings.Join(stack, "\n")
-	if one, ok := r.stacks[key]; ok {
-		return one
-	}
-	if len(r.stacks) == 4096 {
-		clear(r.stacks)
-	}
-	r.stacks[key] = stack
-	return stack
-}
-
-// kept are the last events of a stream, oldest first.
+// kept are the last records of a stream, oldest first.
 type kept struct {
-	events  []event.Event
+	records []*Record
 	head    int
 	dropped time.Time // of the newest that had to go before its time
 }
 
-func (k *kept) all() []event.Event { return k.events[k.head:] }
+func (k *kept) all() []*Record { return k.records[k.head:] }
 
-func (k *kept) push(e event.Event, since time.Time) {
-	for k.head < len(k.events) && endOf(k.events[k.head]).Before(since) {
-		k.events[k.head] = nil
+func (k *kept) push(rec *Record, since time.Time) {
+	for k.head < len(k.records) && k.records[k.head].End.Before(since) {
+		k.records[k.head] = nil
 		k.head++
 	}
-	if len(k.events)-k.head == maxKept {
-		k.dropped = k.events[k.head].Head().Time
-		k.events[k.head] = nil
+	if len(k.records)-k.head == maxKept {
+		k.dropped = k.records[k.head].Time
+		k.records[k.head] = nil
 		k.head++
 	}
-	if k.head > 1024 && k.head > len(k.events)/2 {
-		k.events = append(k.events[:0], k.events[k.head:]...)
+	if k.head > 1024 && k.head > len(k.records)/2 {
+		k.records = append(k.records[:0], k.records[k.head:]...)
 		k.head = 0
 	}
-	k.events = append(k.events, e)
+	k.records = append(k.records, rec)
 }
 
 // endOf is when an event was over.
