@@ -14,12 +14,17 @@ func (s *Story) advice() (out []Text) {
 	if v := s.Kill.Verdict; v != nil {
 		for _, e := range v.Evidence {
 			if line, ok := strings.CutPrefix(e, toDo); ok && line != "" {
-				if line[0] < utf8.RuneSelf {
-					line = strings.ToUpper(line[:1]) + line[1:]
-				}
-				out = append(out, say(quoted(line)))
+				out = append(out, say(quoted(capital(line))))
 			}
 		}
 	}
 	return out
+}
+
+// capital begins a sentence.
+func capital(s string) string {
+	if s == "" || s[0] >= utf8.RuneSelf {
+		return s
+	}
+	return strings.ToUpper(s[:1]) + s[1:]
 }

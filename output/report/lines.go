@@ -313,7 +313,7 @@ func (s *Story) main() *Course {
 func (s *Story) course() Text {
 	c := s.main()
 	if c == nil {
-		return nil
+		return s.polled()
 	}
 	grew, known := c.growth()
 	if !known {
@@ -333,6 +333,28 @@ func (s *Story) course() Text {
 		t = say(t, "grew from ", size(a), " to ", bold(size(b)), ", by ", size(uint64(float64(grew)/(float64(took)/1e9))), " a second")
 		if who, by := s.grower(); who != nil && by > 0 {
 			t = say(t, "; most of that in ", called(place(who.Container, &who.Cgroup)), " (", size(uint64(by)), ")")
+		}
+	}
+	return say(t, ".")
+}
+
+// polled says the same by what the tracer itself had read before the kill, when
+// there are no samples.
+func (s *Story) polled() Text {
+	w := s.Kill.Window
+	if w == nil || w.Samples < 2 || w.SpanNS <= 0 {
+		return nil
+	}
+	t := say("In the ", lasting(w.SpanNS), " before, memory that cannot be dropped ")
+	switch a, b := w.NeedFirst, w.NeedLast; {
+	case max(a, b)-min(a, b) < max(a, b, 1)/50:
+		t = say(t, "stayed at ", bold(size(b)))
+	case b < a:
+		t = say(t, "fell from ", size(a), " to ", bold(size(b)))
+	default:
+		t = say(t, "grew from ", size(a), " to ", bold(size(b)))
+		if w.Slope != nil && *w.Slope > 0 {
+			t = say(t, ", at last by ", size(uint64(*w.Slope)), " a second")
 		}
 	}
 	return say(t, ".")

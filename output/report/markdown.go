@@ -37,10 +37,14 @@ func (m *Markdown) Write(s *Story) error {
 		m.put(inline(l), "")
 	}
 	if d := v.Verdict; d != nil {
-		cause := "**" + prose(d.Cause) + "**"
-		if d.Confidence != "" {
-			cause += " (" + prose(d.Confidence) + " confidence)"
+		cause := "**" + prose(d.Cause) + "** (" + code(d.Name)
+		if d.Underlying != "" {
+			cause += ", underlying " + code(d.Underlying)
 		}
+		if d.Confidence != "" {
+			cause += "; " + prose(d.Confidence) + " confidence"
+		}
+		cause += ")"
 		m.put("## Verdict", "", cause, "")
 		for _, e := range d.Evidence {
 			m.put("- " + begin(prose(e)))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/output/term"
+	"github.com/oomtrace/oomtrace/output/text"
 	"github.com/oomtrace/oomtrace/output/unit"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
@@ -45,8 +46,9 @@ type view struct {
 type tile struct{ Name, Value, Note string }
 
 type verdictView struct {
-	Cause, Confidence string
-	Evidence          []string
+	Cause                        string // in words
+	Name, Underlying, Confidence string
+	Evidence                     []string
 }
 
 const maxKilled = 200 // named
@@ -115,10 +117,8 @@ func newView(s *Story, nth int) *view {
 	v.Over = append(v.Over, "incident "+clean(s.Incident))
 	v.Tiles = s.tiles()
 	if d := s.Kill.Verdict; d != nil {
-		v.Verdict = &verdictView{Cause: clean(strings.ReplaceAll(d.Cause, "_", " ")), Confidence: clean(d.Confidence)}
-		if d.Underlying != "" {
-			v.Verdict.Cause += ", underlying " + clean(strings.ReplaceAll(d.Underlying, "_", " "))
-		}
+		cause, _ := text.Cause(d)
+		v.Verdict = &verdictView{Cause: capital(string(cause)), Name: clean(d.Cause), Underlying: clean(d.Underlying), Confidence: clean(d.Confidence)}
 		for _, e := range d.Evidence {
 			if !strings.HasPrefix(e, toDo) {
 				v.Verdict.Evidence = append(v.Verdict.Evidence, clean(e))

@@ -79,6 +79,9 @@ func (w *Writer) oomKill(e *event.OOMKill) {
 
 // why says in words what ran out.
 func (w *Writer) why(e *event.OOMKill) term.Text {
+	if e.Trigger.InvokedBy == event.InvokedBySysrq || e.Trigger.Order != nil && *e.Trigger.Order < 0 {
+		return "somebody asked for it, through SysRq-f"
+	}
 	d := &e.Domain
 	var t term.Text
 	switch d.Constraint {

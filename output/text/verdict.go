@@ -26,15 +26,21 @@ var causes = map[string]term.Text{
 	event.CauseUnknown:         "the figures do not tell",
 }
 
-// verdict says why it happened, and by what that is borne out.
-func (w *Writer) verdict(v *event.Verdict) {
-	t, known := causes[v.Cause]
-	if !known {
+// Cause says in words what a verdict's cause is; known tells whether this version
+// knows the cause.
+func Cause(v *event.Verdict) (t term.Text, known bool) {
+	if t, known = causes[v.Cause]; !known {
 		t = term.Clean(v.Cause)
 	}
 	if v.Cause == event.CauseUnknown && v.Confidence == event.ConfidenceHigh {
 		t = "nothing had run out"
 	}
+	return t, known
+}
+
+// verdict says why it happened, and by what that is borne out.
+func (w *Writer) verdict(v *event.Verdict) {
+	t, known := Cause(v)
 	var name term.Text
 	if known && v.Cause != event.CauseUnknown {
 		name = term.Clean(v.Cause)
