@@ -141,6 +141,59 @@ func endOf(ns uint64) uint64 {
 	return (v/step + 1) * step * tally.TimeUnit
 }
 
+// Sleeps for memory.high are as long as the kernel works them out: for each 64
+// pages that a task takes while its cgroup is above memory.high by a share x of
+// that, 64 x² seconds, at most 2 and not below 10 ms.
+func TestHighSleeps(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		g := newGroup(t)
+		if g.m.Version == 1 {
+			t.Skip("cgroup v1 has no memory.high")
+		}
+		if tier == TierTracepoint {
+			t.Skip("sleeps for memory.high have no tracepoint")
+		}
+		const high, batch = 64 * mib, 64 << 12
+		g.set("memory.high", strconv.Itoa(high))
+		g.set("memory.swap.max", "0")
+		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyThrottle, FamilyStalls}, Cgroups: []Selector{{ID: g.id()}}})
+		g.start("small", "anon=66", "comm=done", "wait")
+		for usage := uint64(0); usage < 66*mib; usage = *g.figures().Usage {
+			time.Sleep(10 * time.Millisecond)
+		}
+		// It has what it wants when its usage stands still for longer than any sleep.
+		last, since := *g.figures().Usage, time.Now()
+		for time.Since(since) < 2500*time.Millisecond {
+			if now := *g.figures().Usage; now > last {
+				last, since = now, time.Now()
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		var want time.Duration
+		for usage := last; usage > high; usage -= batch {
+			over := float64(usage-high) / high
+			if sleep := time.Duration(min(64*over*over, 2) * float64(time.Second)); sleep >= 10*time.Millisecond {
+				want += sleep
+			}
+		}
+		events := x.stop()
+		var asleep time.Duration
+		var n uint64
+		for _, e := range of[*event.Throttle](events) {
+			asleep += time.Duration(e.DurationNS)
+			n++
+		}
+		t.Logf("%d sleeps, %v; by the kernel's arithmetic %v", n, asleep, want)
+		if asleep < want*6/10 || asleep > want*15/10 {
+			t.Errorf("asleep for %v, want about %v", asleep, want)
+		}
+		s := sumOf(counted(t, events, g), event.StallThrottle)
+		if s.count != n || s.total != int64(asleep) {
+			t.Errorf("counted %d sleeps of %v, sent %d of %v", s.count, time.Duration(s.total), n, asleep)
+		}
+	})
+}
+
 // Two cgroups share a limit: what the flood of one evicted of the other's file
 // is told on both sides, page for page what the cache's own totals say.
 func TestEvictionMatrix(t *testing.T) {

@@ -261,7 +261,7 @@ func TestKswapd(t *testing.T) {
 			}
 			sum, _ := traffic(events, cached.path)
 			for _, v := range sum.EvictedBy {
-				if v.Kswapd {
+				if v.Kswapd && v.Kind == event.EvictKswapd && v.Cgroup == nil {
 					by += v.Pages
 				}
 			}

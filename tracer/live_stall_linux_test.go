@@ -246,6 +246,16 @@ func TestProactive(t *testing.T) {
 		if pages < 4096*9/10 {
 			t.Errorf("evicted %d pages on request for 4096", pages)
 		}
+		sum, _ := traffic(events, g.path)
+		var asked uint64
+		for _, v := range sum.EvictedBy {
+			if v.Kind == event.ReclaimMemcgProactive && v.Cgroup != nil {
+				asked += v.Pages
+			}
+		}
+		if asked != pages {
+			t.Errorf("%d pages by proactive reclaim in the cache's totals, %d in its episodes", asked, pages)
+		}
 	})
 }
 

@@ -43,6 +43,7 @@ import (
 //	wait            for ever
 //	adj=N           set oom_score_adj
 //	comm=NAME
+//	small           no huge pages: memory comes in pages of 4 KiB
 //
 // and what fill does (work_fill_linux_test.go).
 func work(args []string) int {
@@ -123,6 +124,8 @@ func do(word string, rest []string) error {
 		return os.WriteFile("/proc/self/oom_score_adj", []byte(args[0]), 0)
 	case "comm":
 		return unix.Prctl(unix.PR_SET_NAME, uintptrOf(args[0]), 0, 0, 0)
+	case "small":
+		return unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
 	case "sharer":
 		return spawn(unix.CLONE_VM|uint32(unix.SIGCHLD), 0)
 	case "threads":
