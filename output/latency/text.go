@@ -48,8 +48,16 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 	return err
 }
 
-// Columns of figures before a name.
-const figures = 7 + 7 + 9 + 4*8 + 2
+// narrow pages leave out what the names need the room for.
+func (p *page) narrow() bool { return p.Width < 90 }
+
+// figures is how many columns stand before a name.
+func (p *page) figures() int {
+	if p.narrow() {
+		return 7 + 7 + 9 + 2*8 + 2
+	}
+	return 7 + 7 + 9 + 4*8 + 2
+}
 
 func (p *page) line(parts ...term.Text) {
 	t := term.Text("")
@@ -124,9 +132,12 @@ func (p *page) head(r *Report) {
 }
 
 func (p *page) row(s *Stats, name term.Text) {
+	middle := term.Right(span(s.P50NS), 8) + term.Right(span(s.P90NS), 8)
+	if p.narrow() {
+		middle = ""
+	}
 	p.line(term.Right(span(s.StalledNS), 7), term.Right(share(s.Share), 7), term.Right(count(s.Count), 9),
-		term.Right(span(s.P50NS), 8), term.Right(span(s.P90NS), 8), term.Right(span(s.P99NS), 8), term.Right(span(s.MaxNS), 8),
-		"  ", term.Elide(name, max(p.Width-figures, 12)))
+		middle, term.Right(span(s.P99NS), 8), term.Right(span(s.MaxNS), 8), "  ", term.Elide(name, max(p.Width-p.figures(), 12)))
 }
 
 func (p *page) containers(r *Report) {
@@ -135,8 +146,11 @@ func (p *page) containers(r *Report) {
 		return
 	}
 	p.b.WriteString("\n")
-	p.dim(term.Right("STALLED", 7) + term.Right("SHARE", 7) + term.Right("STALLS", 9) + term.Right("P50", 8) + term.Right("P90", 8) +
-		term.Right("P99", 8) + term.Right("MAX", 8) + "  CONTAINER/CGROUP, AND WHY")
+	middle := term.Right("P50", 8) + term.Right("P90", 8)
+	if p.narrow() {
+		middle = ""
+	}
+	p.dim(term.Right("STALLED", 7) + term.Right("SHARE", 7) + term.Right("STALLS", 9) + middle + term.Right("P99", 8) + term.Right("MAX", 8) + "  CONTAINER/CGROUP, AND WHY")
 	for _, c := range r.Containers {
 		p.row(&c.Stats, name(&c.Place))
 		for _, k := range c.Kinds {
@@ -153,7 +167,7 @@ func (p *page) containers(r *Report) {
 			p.row(&k.Stats, why)
 		}
 		if c.Kills > 0 {
-			p.line(term.Right("", figures), "  OOM kills: ", count(uint64(c.Kills)))
+			p.line(term.Right("", p.figures()), "  OOM kills: ", count(uint64(c.Kills)))
 		}
 	}
 	p.more(r.MoreContainers, "container")
@@ -208,7 +222,7 @@ func (p *page) threads(r *Report) {
 			who += " thread " + term.Text(strconv.Itoa(int(t.Process.TID)))
 		}
 		p.line(term.Right(span(t.StalledNS), 7), term.Right(count(t.Count), 9), term.Right(span(t.MaxNS), 8), "  ",
-			term.Left(who, 34), " ", term.Elide(name(&t.Place), max(p.Width-61, 12)))
+			term.Left(who, p.Width/3+1), " ", term.Elide(name(&t.Place), max(p.Width-p.Width/3-28, 12)))
 	}
 	p.more(r.MoreThreads, "thread")
 }
