@@ -44,7 +44,7 @@ func (t *Tracer) tellIntervals() error {
 	}
 	t.forget(now)
 	if t.opts.wants(FamilyMemory) {
-		return t.tellMemory()
+		return t.tellMemory(t.sampled())
 	}
 	return nil
 }
@@ -202,29 +202,65 @@ func (t *Tracer) seedStats() {
 	}
 }
 
-// tellMemory samples the composition of the cgroups that were asked for, or
-// without a filter of those under pressure.
-func (t *Tracer) tellMemory() error {
-	now := t.clock.now()
+// sampled gives the cgroups whose memory is told once an interval: those that
+// were asked for, or without a filter those under pressure.
+func (t *Tracer) sampled() []uint64 {
+	if len(t.opts.Cgroups) == 0 {
+		return t.filling()
+	}
 	var ids []uint64
-	if len(t.opts.Cgroups) > 0 {
-		for _, root := range sortedKeys(t.roots) {
-			ids = append(ids, root)
-			for id := range t.names.tree.Subtree(root) {
-				ids = append(ids, id)
-			}
-		}
-		slices.Sort(ids)
-		ids = slices.Compact(ids)
-	} else {
-		for _, id := range sortedKeys(t.pressures) {
-			if now > t.pressures[id]+uint64(pressureLasts) {
-				delete(t.pressures, id)
-				continue
-			}
+	for _, root := range sortedKeys(t.roots) {
+		ids = append(ids, root)
+		for id := range t.names.tree.Subtree(root) {
 			ids = append(ids, id)
 		}
 	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// filling gives the cgroups that are under pressure, and then those whose usage
+// rises towards a limit.
+func (t *Tracer) filling() []uint64 {
+	now := t.clock.now()
+	var ids []uint64
+	for _, id := range sortedKeys(t.pressures) {
+		if now > t.pressures[id]+uint64(pressureLasts) {
+			delete(t.pressures, id)
+			continue
+		}
+		ids = append(ids, id)
+	}
+	for _, id := range t.window.filling(now) {
+		if _, known := t.pressures[id]; !known {
+			ids = append(ids, id)
+		}
+	}
+	return slices.DeleteFunc(ids, func(id uint64) bool { return !t.selected(id) })
+}
+
+// denseShare bounds how long one round of dense samples may take; what it does
+// not come to has its turn with the interval.
+const denseShare = 10 * time.Millisecond
+
+func (t *Tracer) dense() bool { return t.opts.MemoryInterval > 0 && t.opts.wants(FamilyMemory) }
+
+// tellFilling samples, between intervals, what may soon be killed.
+func (t *Tracer) tellFilling() error {
+	until := t.clock.now() + uint64(denseShare)
+	for _, id := range t.filling() {
+		if t.clock.now() > until {
+			break
+		}
+		if err := t.tellMemory([]uint64{id}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tellMemory samples the composition of cgroups.
+func (t *Tracer) tellMemory(ids []uint64) error {
 	for _, id := range ids {
 		if !t.names.tree.Alive(id) {
 			continue

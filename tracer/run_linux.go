@@ -88,10 +88,14 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 	defer t.endPauses()
 	keep := time.Now().Add(houseKeeping)
 	interval := time.Now().Add(t.opts.Interval)
+	memory := time.Now().Add(t.opts.MemoryInterval)
 	var rec ringbuf.Record
 	for ctx.Err() == nil {
 		now := t.drained
 		wake := min(time.Until(keep), time.Until(interval))
+		if t.dense() {
+			wake = min(wake, time.Until(memory))
+		}
 		next, err := t.settleIncidents(now, false)
 		if err != nil {
 			return err
@@ -133,6 +137,12 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 			if err := t.tellIntervals(); err != nil {
 				return err
 			}
+		}
+		if t.dense() && time.Now().After(memory) {
+			if err := t.tellFilling(); err != nil {
+				return err
+			}
+			memory = time.Now().Add(t.opts.MemoryInterval)
 		}
 	}
 	return t.finish()

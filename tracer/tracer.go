@@ -67,6 +67,9 @@ type Options struct {
 	MinStall time.Duration
 	// Interval of cache and memory events; 0 means one second.
 	Interval time.Duration
+	// MemoryInterval of memory events of the cgroups that are under pressure or
+	// fill up; 0 means Interval.
+	MemoryInterval time.Duration
 	// Stacks asks for kernel stacks of stalls and triggers.
 	Stacks bool
 	// CgroupRoot and ProcRoot are where the host's cgroup and proc file systems

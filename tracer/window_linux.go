@@ -224,6 +224,9 @@ func threadTime() uint64 { return uint64(read(unix.CLOCK_THREAD_CPUTIME_ID)) }
 // filling gives the cgroups that are read first. They take turns at being first
 // themselves: maps give them in no order.
 func (w *window) filling(now uint64) []uint64 {
+	if w == nil {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var ids []uint64

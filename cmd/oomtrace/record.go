@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -26,6 +27,10 @@ exit status: 0 done; 1 failed, or another recorder is at work in DIR; 2 usage; 3
 privileges do not allow it.
 `
 
+// memoryInterval is how dense the memory of what fills up is recorded: a leak
+// may take no more than seconds to its kill.
+const memoryInterval = 250 * time.Millisecond
+
 // record traces into a ring on disk.
 func record(ctx context.Context, e *env, args []string) (err error) {
 	var f recordFlags
@@ -42,6 +47,7 @@ func record(ctx context.Context, e *env, args []string) (err error) {
 	}
 	o := f.options()
 	o.Families, o.Cgroups, o.Interval, o.Stacks, o.MinStall = f.families, f.selectors, f.interval, f.stack, f.minStall
+	o.MemoryInterval = min(memoryInterval, f.interval)
 	o.Warn = func(msg string) { e.say("%s", msg) }
 
 	rec, err := recorder.Open(f.recorder(e.say))
