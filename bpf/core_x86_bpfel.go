@@ -111,13 +111,16 @@ const (
 )
 
 type CoreRecCgroup struct {
-	_      structs.HostLayout
-	Head   CoreRecHead
-	Id     uint64
-	Parent uint64
-	Change uint32
-	Tgid   uint32
-	Path   [512]uint8
+	_         structs.HostLayout
+	Head      CoreRecHead
+	Id        uint64
+	Parent    uint64
+	Change    uint32
+	Tgid      uint32
+	Path      [512]uint8
+	ArgsBytes uint32
+	Pad       uint32
+	Args      [512]uint8
 }
 
 type CoreRecCounters struct {

@@ -143,6 +143,7 @@ struct percpu_counter {
 struct mm_struct {
 	atomic_t mm_users;
 	unsigned long total_vm, data_vm, exec_vm, stack_vm, locked_vm;
+	unsigned long arg_start, arg_end;
 	atomic_long_t pgtables_bytes;
 	struct percpu_counter rss_stat[4]; /* 6.2 */
 	unsigned long flags;               /* to 6.17 */

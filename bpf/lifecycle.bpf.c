@@ -54,18 +54,47 @@ static __always_inline u64 parent_id(struct cgroup *cgrp)
 	return parent ? BPF_CORE_READ(parent, cgroup, kn, id) : 0;
 }
 
-static __always_inline int send(struct cgroup *cgrp, const char *path, u32 change, u32 tgid)
+static __always_inline void fill(struct rec_cgroup *r, struct cgroup *cgrp, const char *path, u32 change, u32 tgid)
 {
-	struct rec_cgroup *r = reserve(FAMILY_CGROUP, sizeof(*r), REC_CGROUP, bpf_ktime_get_ns());
-
-	if (!r)
-		return 0;
 	r->id = cgroup_id(cgrp);
 	r->parent = parent_id(cgrp);
 	r->change = change;
 	r->tgid = tgid;
 	if (bpf_probe_read_kernel_str(r->path, sizeof(r->path), path) < 0)
 		r->path[0] = 0;
+}
+
+static __always_inline int send(struct cgroup *cgrp, const char *path, u32 change)
+{
+	struct rec_cgroup *r =
+		reserve(FAMILY_CGROUP, offsetof(struct rec_cgroup, args_bytes), REC_CGROUP, bpf_ktime_get_ns());
+
+	if (!r)
+		return 0;
+	fill(r, cgrp, path, change, 0);
+	submit(r);
+	return 0;
+}
+
+/* With the command line of the current process, which moved the first process
+ * into the cgroup or forked it there: a container runtime says in it which
+ * container that is, and may be gone with all that it wrote when this is read. */
+static __always_inline int send_first(struct cgroup *cgrp, const char *path, u32 tgid)
+{
+	struct rec_cgroup *r = reserve(FAMILY_CGROUP, sizeof(*r), REC_CGROUP, bpf_ktime_get_ns());
+	struct task_struct *me = (void *)bpf_get_current_task();
+	unsigned long start = BPF_CORE_READ(me, mm, arg_start);
+	u64 length = BPF_CORE_READ(me, mm, arg_end) - start;
+
+	if (!r)
+		return 0;
+	fill(r, cgrp, path, CGROUP_ATTACH, tgid);
+	r->pad = 0;
+	r->args_bytes = length > 0xffffffff ? 0xffffffff : length;
+	if (length > sizeof(r->args))
+		length = sizeof(r->args);
+	if (!start || bpf_probe_read_user(r->args, length, (void *)start))
+		r->args_bytes = 0;
 	submit(r);
 	return 0;
 }
@@ -98,7 +127,7 @@ int mkdir(u64 *ctx)
 				bpf_map_update_elem(&watched, &id, &yes, BPF_ANY);
 		}
 	}
-	return send(cgrp, path, CGROUP_MKDIR, 0);
+	return send(cgrp, path, CGROUP_MKDIR);
 }
 
 SEC("tp_btf/cgroup_rmdir")
@@ -106,7 +135,7 @@ int rmdir(u64 *ctx)
 {
 	struct cgroup *cgrp = (void *)ctx[0];
 
-	return ours(cgrp) ? send(cgrp, (void *)ctx[1], CGROUP_RMDIR, 0) : 0;
+	return ours(cgrp) ? send(cgrp, (void *)ctx[1], CGROUP_RMDIR) : 0;
 }
 
 /* Long after rmdir, when its last page is gone: only now may the filter forget
@@ -129,7 +158,7 @@ int rename(u64 *ctx)
 {
 	struct cgroup *cgrp = (void *)ctx[0];
 
-	return ours(cgrp) ? send(cgrp, (void *)ctx[1], CGROUP_RENAME, 0) : 0;
+	return ours(cgrp) ? send(cgrp, (void *)ctx[1], CGROUP_RENAME) : 0;
 }
 
 SEC("tp_btf/cgroup_attach_task")
@@ -144,7 +173,7 @@ int attach_task(u64 *ctx)
 	if (!bpf_map_lookup_elem(&newborn, &id))
 		return 0;
 	bpf_map_delete_elem(&newborn, &id);
-	return send(cgrp, (void *)ctx[1], CGROUP_ATTACH, BPF_CORE_READ((struct task_struct *)ctx[2], tgid));
+	return send_first(cgrp, (void *)ctx[1], BPF_CORE_READ((struct task_struct *)ctx[2], tgid));
 }
 
 /* A process may be born into a cgroup (CLONE_INTO_CGROUP) without being attached. */
@@ -158,7 +187,7 @@ int forked(u64 *ctx)
 	if (!bpf_map_lookup_elem(&newborn, &id))
 		return 0;
 	bpf_map_delete_elem(&newborn, &id);
-	return send(BPF_CORE_READ(m, css.cgroup), NULL, CGROUP_ATTACH, BPF_CORE_READ(child, tgid));
+	return send_first(BPF_CORE_READ(m, css.cgroup), NULL, BPF_CORE_READ(child, tgid));
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -17,6 +17,7 @@
 #define COMPONENTS 14   /* directories of a file's path that are kept */
 #define COMPONENT_LEN 80 /* longer names cut the path short; container layers have 64 */
 #define NAME_LEN 256
+#define ARGS_LEN 512 /* of a container runtime's command line */
 #define PATH_LEN 512 /* of a cgroup; also the key of want_paths */
 
 enum family { FAMILY_OOM, FAMILY_RECLAIM, FAMILY_KSWAPD, FAMILY_THROTTLE, FAMILY_CACHE, FAMILY_CGROUP, FAMILY_COUNT };
@@ -214,6 +215,10 @@ struct rec_cgroup {
 	u32 change;
 	u32 tgid; /* CGROUP_ATTACH: the first process in it */
 	u8 path[PATH_LEN];
+	/* CGROUP_ATTACH alone has the rest: the arguments of whoever put it there */
+	u32 args_bytes; /* of all; may be more than fit */
+	u32 pad;
+	u8 args[ARGS_LEN];
 };
 
 struct rec_file {

@@ -33,6 +33,7 @@ type identity struct {
 	complete  bool
 	newborn   bool // appeared under our eyes
 	entered   bool // and has had a process since
+	start     *container.Start
 	attempt   int
 	tried     time.Time
 	due       time.Time     // the next attempt
@@ -83,12 +84,13 @@ func (j *jobs) Pop() any {
 }
 
 // appeared says that a cgroup was made, or that the first process has entered
-// it: if its names are not known, the attempts begin anew.
-func (s *identities) appeared(id uint64, path string, entered bool) {
+// it, brought by a process with this command line. If its names are not known, the
+// attempts begin anew.
+func (s *identities) appeared(id uint64, path string, entered bool, args []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.node(id, path)
-	n.newborn, n.entered = true, entered
+	n.newborn, n.entered, n.start = true, entered, container.ParseStart(args)
 	if !n.complete {
 		n.attempt = 0
 		s.schedule(id, n, 0)
@@ -194,9 +196,10 @@ func (s *identities) try(id uint64) (*identity, container.Identity) {
 	}
 	trying := make(chan struct{})
 	n.tried, n.trying = time.Now(), trying
+	start := n.start
 	s.mu.Unlock()
 
-	found := s.resolver.Resolve(n.path)
+	found := s.resolver.Resolve(n.path, start)
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

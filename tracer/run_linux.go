@@ -343,7 +343,7 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 	switch bpf.CoreCgroupChange(r.Change) {
 	case bpf.CoreCgroupChangeCGROUP_MKDIR:
 		tree.Add(r.Id, r.Path)
-		t.names.identities.appeared(r.Id, r.Path, false)
+		t.names.identities.appeared(r.Id, r.Path, false, nil)
 		t.window.add(r.Id, r.Path)
 		state = "appeared"
 	case bpf.CoreCgroupChangeCGROUP_RENAME:
@@ -356,7 +356,7 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 		state = "gone"
 	case bpf.CoreCgroupChangeCGROUP_ATTACH:
 		if cg, ok := tree.Resolve(r.Id); ok {
-			t.names.identities.appeared(r.Id, cg.Path, true)
+			t.names.identities.appeared(r.Id, cg.Path, true, r.Args)
 		}
 		state = "identified"
 	}

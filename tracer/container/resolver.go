@@ -86,11 +86,12 @@ type Identity struct {
 // Resolve finds out what the cgroup at a path (below the memory controller's
 // mount) stands for, now: runtimes may write what they know of a container a
 // moment after its cgroup was made, and remove it with it. It reads a few small
-// files.
-func (r *Resolver) Resolve(cgroup string) Identity {
+// files. How its first process was started helps where it is known; start may be
+// nil.
+func (r *Resolver) Resolve(cgroup string, start *Start) Identity {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.resolve(cgroup)
+	return r.started(start, cgroup, r.resolve(cgroup))
 }
 
 func (r *Resolver) resolve(cgroup string) Identity {

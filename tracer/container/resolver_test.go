@@ -157,7 +157,7 @@ func TestResolve(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			_, proc := aHost(t, test.files)
 			r := NewResolver(Options{ProcRoot: proc, Below: below1or2})
-			got := r.Resolve(test.path)
+			got := r.Resolve(test.path, nil)
 			if !reflect.DeepEqual(got.Container, test.want) {
 				t.Errorf("%s:\n got %s\nwant %s", test.path, show(got.Container), show(test.want))
 			}
@@ -172,11 +172,11 @@ func TestResolve(t *testing.T) {
 func TestPodsByTheirContainers(t *testing.T) {
 	_, proc := aHost(t, map[string]string{criTask: criState})
 	r := NewResolver(Options{ProcRoot: proc})
-	if got := r.Resolve(podPath).Container; !reflect.DeepEqual(got, pod(uid)) {
+	if got := r.Resolve(podPath, nil).Container; !reflect.DeepEqual(got, pod(uid)) {
 		t.Errorf("before: %s", show(got))
 	}
-	r.Resolve(podPath + "/cri-containerd-" + id + ".scope")
-	if got, want := r.Resolve(podPath).Container, web0(&event.Container{}); !reflect.DeepEqual(got, want) {
+	r.Resolve(podPath+"/cri-containerd-"+id+".scope", nil)
+	if got, want := r.Resolve(podPath, nil).Container, web0(&event.Container{}); !reflect.DeepEqual(got, want) {
 		t.Errorf("after: %s", show(got))
 	}
 }
@@ -185,8 +185,8 @@ func TestPodsByTheirContainers(t *testing.T) {
 func TestPodmanPodAnywhere(t *testing.T) {
 	_, proc := aHost(t, map[string]string{"var/lib/containers/storage/overlay-containers/containers.json": podmanList})
 	r := NewResolver(Options{ProcRoot: proc})
-	r.Resolve("/my/" + id2 + "/libpod-" + id)
-	if got := r.Resolve("/my/" + id2).Container; !reflect.DeepEqual(got, pod(id2)) {
+	r.Resolve("/my/"+id2+"/libpod-"+id, nil)
+	if got := r.Resolve("/my/"+id2, nil).Container; !reflect.DeepEqual(got, pod(id2)) {
 		t.Errorf("%s", show(got))
 	}
 }
@@ -235,7 +235,7 @@ func TestTrouble(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			root, proc := aHost(t, nil)
 			c.make(t, root)
-			got := NewResolver(Options{ProcRoot: proc}).Resolve(path)
+			got := NewResolver(Options{ProcRoot: proc}).Resolve(path, nil)
 			if !reflect.DeepEqual(got.Container, by(Docker, id)) || got.Complete || got.Trouble == nil || !strings.Contains(got.Trouble.Error(), c.want) {
 				t.Errorf("%s, complete %v: %v; want %q", show(got.Container), got.Complete, got.Trouble, c.want)
 			}
@@ -249,12 +249,12 @@ func TestTrouble(t *testing.T) {
 func TestLate(t *testing.T) {
 	root, proc := aHost(t, map[string]string{"run/runc/web/state.json": runcUnified[:50]})
 	r := NewResolver(Options{ProcRoot: proc})
-	if got := r.Resolve("/a/b"); got.Container != nil || got.Complete || got.Trouble == nil {
+	if got := r.Resolve("/a/b", nil); got.Container != nil || got.Complete || got.Trouble == nil {
 		t.Errorf("torn: %s, %v, %v", show(got.Container), got.Complete, got.Trouble)
 	}
 	put(t, root, "run/runc/web/state.json", runcUnified)
 	r.index.at = r.index.at.Add(-fresh) // as if a moment had passed
-	if got := r.Resolve("/a/b"); !got.Complete || got.Container == nil || got.Container.ID != "web" {
+	if got := r.Resolve("/a/b", nil); !got.Complete || got.Container == nil || got.Container.ID != "web" {
 		t.Errorf("whole: %s, %v", show(got.Container), got.Trouble)
 	}
 	// The next container of that cgroup is another.
@@ -262,7 +262,7 @@ func TestLate(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.index.at = r.index.at.Add(-fresh)
-	if got := r.Resolve("/a/b"); got.Container != nil {
+	if got := r.Resolve("/a/b", nil); got.Container != nil {
 		t.Errorf("gone: %s", show(got.Container))
 	}
 }
@@ -273,7 +273,7 @@ func TestLinkOnTheHost(t *testing.T) {
 	if err := os.Symlink("/data/docker", filepath.Join(root, "var/lib/docker")); err != nil {
 		t.Fatal(err)
 	}
-	if got := NewResolver(Options{ProcRoot: proc}).Resolve("/docker/" + id); got.Container.Name != "web" {
+	if got := NewResolver(Options{ProcRoot: proc}).Resolve("/docker/"+id, nil); got.Container.Name != "web" {
 		t.Errorf("%s: %v", show(got.Container), got.Trouble)
 	}
 }
@@ -284,7 +284,7 @@ func TestGivenRoots(t *testing.T) {
 	ours := t.TempDir()
 	put(t, ours, "containers/"+id+"/config.v2.json", dockerState)
 	r := NewResolver(Options{ProcRoot: proc, Roots: []Root{{Docker, ours}, {Podman, "/not/there"}}})
-	if got := r.Resolve("/docker/" + id).Container; got.Name != "web" {
+	if got := r.Resolve("/docker/"+id, nil).Container; got.Name != "web" {
 		t.Errorf("%s", show(got))
 	}
 	var lines []string
@@ -346,7 +346,7 @@ func FuzzState(f *testing.F) {
 		}
 		r := NewResolver(Options{ProcRoot: proc})
 		for _, path := range []string{"/docker/" + id, "/x/" + id, podPath + "/crio-" + id + ".scope", podPath + "/cri-containerd-" + id + ".scope", "/libpod-" + id} {
-			c := r.Resolve(path).Container
+			c := r.Resolve(path, nil).Container
 			if c == nil || c.ID != id || len(c.Name) > maxName || len(c.Image) > maxName {
 				t.Errorf("%s: %s", path, show(c))
 			}
@@ -354,7 +354,7 @@ func FuzzState(f *testing.F) {
 				t.Errorf("%s: %s", path, show(c))
 			}
 		}
-		if c := r.Resolve("/a/b").Container; c != nil && c.ID != "web" {
+		if c := r.Resolve("/a/b", nil).Container; c != nil && c.ID != "web" {
 			t.Errorf("/a/b: %s", show(c))
 		}
 	})

@@ -40,6 +40,9 @@ type Mark struct {
 type Cgroup struct {
 	*bpf.CoreRecCgroup
 	Path string
+	// Args is the command line of the process that brought the first process
+	// into it; nil when it is another change, or longer than what was sent.
+	Args []string
 }
 
 // File names a file of the page cache.
@@ -72,11 +75,16 @@ func Decode(b []byte) (Record, error) {
 		}
 		return &Mark{r, stack}, nil
 	case bpf.CoreRecTypeREC_CGROUP:
-		r, err := view[bpf.CoreRecCgroup](b, 0)
+		const args = unsafe.Sizeof(bpf.CoreRecCgroup{}) - unsafe.Offsetof(bpf.CoreRecCgroup{}.ArgsBytes)
+		r, err := view[bpf.CoreRecCgroup](b, args)
 		if err != nil {
 			return nil, err
 		}
-		return &Cgroup{r, Text(r.Path[:])}, nil
+		c := &Cgroup{CoreRecCgroup: r, Path: Text(r.Path[:])}
+		if len(b) >= int(unsafe.Sizeof(*r)) && r.ArgsBytes != 0 && int(r.ArgsBytes) <= len(r.Args) {
+			c.Args = strings.Split(strings.TrimSuffix(string(r.Args[:r.ArgsBytes]), "\x00"), "\x00")
+		}
+		return c, nil
 	case bpf.CoreRecTypeREC_FILE:
 		r, err := view[bpf.CoreRecFile](b, 0)
 		if err != nil {

@@ -94,6 +94,11 @@ func samples(t testing.TB) []sample {
 	for i := range 3 {
 		all[i].optional = 8 * len(bpf.CoreRecReclaim{}.Stack)
 	}
+	for i := range all {
+		if all[i].name == "cgroup" {
+			all[i].optional = 8 + len(bpf.CoreRecCgroup{}.Args)
+		}
+	}
 	return all
 }
 
@@ -284,8 +289,34 @@ func TestCgroupPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.(*Cgroup).Path; got != "/a/b" {
-		t.Errorf("%q", got)
+	if got := r.(*Cgroup).Path; got != "/a/b" || r.(*Cgroup).Args != nil {
+		t.Errorf("%q, %q", got, r.(*Cgroup).Args)
+	}
+}
+
+// A command line is only believed when all of it was sent.
+func TestCgroupArgs(t *testing.T) {
+	for _, c := range []struct {
+		args  string
+		bytes uint32
+		want  []string
+	}{
+		{"runc\x00run\x00web\x00left over", 13, []string{"runc", "run", "web"}},
+		{"runc\x00run\x00web", 12, []string{"runc", "run", "web"}},
+		{"runc\x00\x00web\x00", 10, []string{"runc", "", "web"}},
+		{"runc", 0, nil},
+		{"runc\x00run", uint32(len(bpf.CoreRecCgroup{}.Args)) + 1, nil},
+		{"runc\x00run", ^uint32(0), nil},
+	} {
+		v := bpf.CoreRecCgroup{Head: bpf.CoreRecHead{Type: uint32(bpf.CoreRecTypeREC_CGROUP)}, ArgsBytes: c.bytes}
+		copy(v.Args[:], c.args)
+		r, err := Decode(wire(t, v))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.(*Cgroup).Args; !slices.Equal(got, c.want) {
+			t.Errorf("%q: %q, want %q", c.args, got, c.want)
+		}
 	}
 }
 
