@@ -11,6 +11,11 @@ require (
 	golang.org/x/text v0.41.0
 )
 
-require golang.org/x/tools v0.48.0 // indirect
+require (
+	github.com/chzyer/readline v1.5.1 // indirect
+	github.com/google/pprof v0.0.0-20260115054156-294ebfa9ad83 // indirect
+	github.com/ianlancetaylor/demangle v0.0.0-20260724033716-83e58baca724 // indirect
+	golang.org/x/tools v0.48.0 // indirect
+)
 
 tool github.com/cilium/ebpf/cmd/bpf2go

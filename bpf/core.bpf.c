@@ -62,6 +62,7 @@ EXPORT(rec_oom_done)
 EXPORT(rec_oom_exit)
 EXPORT(rec_cgroup)
 EXPORT(rec_file)
+EXPORT(rec_image)
 EXPORT(tally)
 EXPORT(cache_counts)
 EXPORT(file_key)
@@ -74,6 +75,8 @@ EXPORT(stall_key)
 EXPORT(stall_counts)
 EXPORT(refault_key)
 EXPORT(refault_counts)
+EXPORT(sample_key)
+EXPORT(sample)
 const enum rec_type export_rec_type = 0;
 const enum reclaim_kind export_reclaim_kind = 0;
 const enum certainty export_certainty = 0;
@@ -84,5 +87,6 @@ const enum stall_kind export_stall_kind = 0;
 const enum cgroup_change export_cgroup_change = 0;
 const enum cause export_cause = 0;
 const enum wait_state export_wait_state = 0;
+const enum fault export_fault = 0;
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

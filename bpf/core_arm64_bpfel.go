@@ -63,7 +63,15 @@ const (
 	CoreFamilyFAMILY_THROTTLE CoreFamily = 3
 	CoreFamilyFAMILY_CACHE    CoreFamily = 4
 	CoreFamilyFAMILY_CGROUP   CoreFamily = 5
-	CoreFamilyFAMILY_COUNT    CoreFamily = 6
+	CoreFamilyFAMILY_PROFILE  CoreFamily = 6
+	CoreFamilyFAMILY_COUNT    CoreFamily = 7
+)
+
+type CoreFault uint32
+
+const (
+	CoreFaultFAULT_MINOR CoreFault = 0
+	CoreFaultFAULT_MAJOR CoreFault = 1
 )
 
 type CoreFileCounts struct {
@@ -159,6 +167,14 @@ type CoreRecHead struct {
 	Type uint32
 	Cpu  uint32
 	Time uint64
+}
+
+type CoreRecImage struct {
+	_     structs.HostLayout
+	Head  CoreRecHead
+	Image uint64
+	Tgid  uint32
+	Pad   uint32
 }
 
 type CoreRecLru struct {
@@ -287,6 +303,8 @@ type CoreRecReclaim struct {
 	EvictedOther uint32
 	Evicted      [8]CoreRecEvicted
 	Stack        [40]uint64
+	Image        uint64
+	UserStack    [127]uint64
 }
 
 type CoreRecTask struct {
@@ -325,6 +343,7 @@ const (
 	CoreRecTypeREC_CGROUP        CoreRecType = 10
 	CoreRecTypeREC_FILE          CoreRecType = 11
 	CoreRecTypeREC_PAUSE         CoreRecType = 12
+	CoreRecTypeREC_IMAGE         CoreRecType = 13
 )
 
 type CoreReclaimKind uint32
@@ -364,6 +383,25 @@ type CoreRun struct {
 	Cause      uint32
 	Kind       uint32
 	Pages      uint64
+}
+
+type CoreSample struct {
+	_      structs.HostLayout
+	Count  uint64
+	Task   CoreRecTask
+	Kernel [40]uint64
+	User   [127]uint64
+}
+
+type CoreSampleKey struct {
+	_      structs.HostLayout
+	User   uint64
+	Kernel uint64
+	Image  uint64
+	Cgroup uint64
+	Tgid   uint32
+	Fault  uint32
+	Comm   [16]uint8
 }
 
 type CoreStallCounts struct {
@@ -443,6 +481,7 @@ const (
 	CoreVarExportCgroupChange                 = "export_cgroup_change"
 	CoreVarExportEvictKey                     = "export_evict_key"
 	CoreVarExportFamily                       = "export_family"
+	CoreVarExportFault                        = "export_fault"
 	CoreVarExportFileCounts                   = "export_file_counts"
 	CoreVarExportFileKey                      = "export_file_key"
 	CoreVarExportHistory                      = "export_history"
@@ -453,6 +492,7 @@ const (
 	CoreVarExportRecEvicted                   = "export_rec_evicted"
 	CoreVarExportRecFile                      = "export_rec_file"
 	CoreVarExportRecHead                      = "export_rec_head"
+	CoreVarExportRecImage                     = "export_rec_image"
 	CoreVarExportRecLru                       = "export_rec_lru"
 	CoreVarExportRecMm                        = "export_rec_mm"
 	CoreVarExportRecOomCandidate              = "export_rec_oom_candidate"
@@ -470,6 +510,8 @@ const (
 	CoreVarExportRefaultCounts                = "export_refault_counts"
 	CoreVarExportRefaultKey                   = "export_refault_key"
 	CoreVarExportRun                          = "export_run"
+	CoreVarExportSample                       = "export_sample"
+	CoreVarExportSampleKey                    = "export_sample_key"
 	CoreVarExportStallCounts                  = "export_stall_counts"
 	CoreVarExportStallKey                     = "export_stall_key"
 	CoreVarExportStallKind                    = "export_stall_kind"
@@ -555,6 +597,7 @@ type CoreVariableSpecs struct {
 	ExportCgroupChange    *ebpf.VariableSpec `ebpf:"export_cgroup_change"`
 	ExportEvictKey        *ebpf.VariableSpec `ebpf:"export_evict_key"`
 	ExportFamily          *ebpf.VariableSpec `ebpf:"export_family"`
+	ExportFault           *ebpf.VariableSpec `ebpf:"export_fault"`
 	ExportFileCounts      *ebpf.VariableSpec `ebpf:"export_file_counts"`
 	ExportFileKey         *ebpf.VariableSpec `ebpf:"export_file_key"`
 	ExportHistory         *ebpf.VariableSpec `ebpf:"export_history"`
@@ -565,6 +608,7 @@ type CoreVariableSpecs struct {
 	ExportRecEvicted      *ebpf.VariableSpec `ebpf:"export_rec_evicted"`
 	ExportRecFile         *ebpf.VariableSpec `ebpf:"export_rec_file"`
 	ExportRecHead         *ebpf.VariableSpec `ebpf:"export_rec_head"`
+	ExportRecImage        *ebpf.VariableSpec `ebpf:"export_rec_image"`
 	ExportRecLru          *ebpf.VariableSpec `ebpf:"export_rec_lru"`
 	ExportRecMm           *ebpf.VariableSpec `ebpf:"export_rec_mm"`
 	ExportRecOomCandidate *ebpf.VariableSpec `ebpf:"export_rec_oom_candidate"`
@@ -582,6 +626,8 @@ type CoreVariableSpecs struct {
 	ExportRefaultCounts   *ebpf.VariableSpec `ebpf:"export_refault_counts"`
 	ExportRefaultKey      *ebpf.VariableSpec `ebpf:"export_refault_key"`
 	ExportRun             *ebpf.VariableSpec `ebpf:"export_run"`
+	ExportSample          *ebpf.VariableSpec `ebpf:"export_sample"`
+	ExportSampleKey       *ebpf.VariableSpec `ebpf:"export_sample_key"`
 	ExportStallCounts     *ebpf.VariableSpec `ebpf:"export_stall_counts"`
 	ExportStallKey        *ebpf.VariableSpec `ebpf:"export_stall_key"`
 	ExportStallKind       *ebpf.VariableSpec `ebpf:"export_stall_kind"`
@@ -638,6 +684,7 @@ type CoreVariables struct {
 	ExportCgroupChange    *ebpf.Variable `ebpf:"export_cgroup_change"`
 	ExportEvictKey        *ebpf.Variable `ebpf:"export_evict_key"`
 	ExportFamily          *ebpf.Variable `ebpf:"export_family"`
+	ExportFault           *ebpf.Variable `ebpf:"export_fault"`
 	ExportFileCounts      *ebpf.Variable `ebpf:"export_file_counts"`
 	ExportFileKey         *ebpf.Variable `ebpf:"export_file_key"`
 	ExportHistory         *ebpf.Variable `ebpf:"export_history"`
@@ -648,6 +695,7 @@ type CoreVariables struct {
 	ExportRecEvicted      *ebpf.Variable `ebpf:"export_rec_evicted"`
 	ExportRecFile         *ebpf.Variable `ebpf:"export_rec_file"`
 	ExportRecHead         *ebpf.Variable `ebpf:"export_rec_head"`
+	ExportRecImage        *ebpf.Variable `ebpf:"export_rec_image"`
 	ExportRecLru          *ebpf.Variable `ebpf:"export_rec_lru"`
 	ExportRecMm           *ebpf.Variable `ebpf:"export_rec_mm"`
 	ExportRecOomCandidate *ebpf.Variable `ebpf:"export_rec_oom_candidate"`
@@ -665,6 +713,8 @@ type CoreVariables struct {
 	ExportRefaultCounts   *ebpf.Variable `ebpf:"export_refault_counts"`
 	ExportRefaultKey      *ebpf.Variable `ebpf:"export_refault_key"`
 	ExportRun             *ebpf.Variable `ebpf:"export_run"`
+	ExportSample          *ebpf.Variable `ebpf:"export_sample"`
+	ExportSampleKey       *ebpf.Variable `ebpf:"export_sample_key"`
 	ExportStallCounts     *ebpf.Variable `ebpf:"export_stall_counts"`
 	ExportStallKey        *ebpf.Variable `ebpf:"export_stall_key"`
 	ExportStallKind       *ebpf.Variable `ebpf:"export_stall_kind"`

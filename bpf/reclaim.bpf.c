@@ -158,6 +158,9 @@ static __always_inline void send(void *ctx, struct episode *e, u32 family, u32 t
 	if (want_stacks) {
 		__builtin_memset(r->stack, 0, sizeof(r->stack));
 		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 0);
+		r->image = (u64)BPF_CORE_READ(task, mm);
+		__builtin_memset(r->user_stack, 0, sizeof(r->user_stack));
+		bpf_get_stack(ctx, r->user_stack, sizeof(r->user_stack), BPF_F_USER_STACK);
 	}
 	submit(r);
 }

@@ -14,13 +14,14 @@
 
 #define EVICTED_MAX 8   /* files named by one episode */
 #define STACK_MAX 40    /* frames kept of a kernel stack */
+#define USER_STACK_MAX 127 /* and of a user stack: as many as the kernel gives by default */
 #define COMPONENTS 14   /* directories of a file's path that are kept */
 #define COMPONENT_LEN 80 /* longer names cut the path short; container layers have 64 */
 #define NAME_LEN 256
 #define ARGS_LEN 512 /* of a container runtime's command line */
 #define PATH_LEN 512 /* of a cgroup; also the key of want_paths */
 
-enum family { FAMILY_OOM, FAMILY_RECLAIM, FAMILY_KSWAPD, FAMILY_THROTTLE, FAMILY_CACHE, FAMILY_CGROUP, FAMILY_COUNT };
+enum family { FAMILY_OOM, FAMILY_RECLAIM, FAMILY_KSWAPD, FAMILY_THROTTLE, FAMILY_CACHE, FAMILY_CGROUP, FAMILY_PROFILE, FAMILY_COUNT };
 
 enum rec_type {
 	REC_RECLAIM = 1,
@@ -35,6 +36,7 @@ enum rec_type {
 	REC_CGROUP,
 	REC_FILE,
 	REC_PAUSE,
+	REC_IMAGE,
 };
 
 /* How reclaim came about: `kind` of events. */
@@ -125,7 +127,10 @@ struct rec_reclaim {
 	s32 priority, node; /* -1: not known */
 	u32 evicted_count, evicted_other;
 	struct rec_evicted evicted[EVICTED_MAX];
-	u64 stack[STACK_MAX]; /* sent only when stacks are asked for */
+	/* sent only when stacks are asked for */
+	u64 stack[STACK_MAX];
+	u64 image; /* see rec_image */
+	u64 user_stack[USER_STACK_MAX];
 };
 
 struct rec_throttle {
@@ -231,6 +236,15 @@ struct rec_file {
 	u8 directories[COMPONENTS][COMPONENT_LEN];
 };
 
+/* A process was sampled for the first time since it executes what it does: its
+ * mappings are to be read before it is gone. */
+struct rec_image {
+	struct rec_head head;
+	u64 image; /* tells the process from what it was before exec: the address of its mm */
+	u32 tgid;
+	u32 pad;
+};
+
 /* counted in the kernel, read from maps */
 
 struct tally {
@@ -270,6 +284,24 @@ struct history_second {
 
 struct history { /* reclaim of one domain, the latest seconds */
 	struct history_second seconds[HISTORY_SECONDS];
+};
+
+enum fault { FAULT_MINOR, FAULT_MAJOR };
+
+#define SAMPLES 8192 /* different stacks of one interval */
+
+struct sample_key {
+	u64 user, kernel; /* hashes of the stacks */
+	u64 image, cgroup;
+	u32 tgid, fault;
+	u8 comm[16];
+};
+
+struct sample {
+	u64 count;
+	struct rec_task task; /* the first that was seen with these stacks */
+	u64 kernel[STACK_MAX];
+	u64 user[USER_STACK_MAX];
 };
 
 /* A run is page-cache traffic of one file and one cause, not yet in the maps:

@@ -36,10 +36,10 @@ func Examine(o Options) *Examination {
 	}
 	// What the plan says is only sure once it has been loaded and attached.
 	req := hook.Request{
-		Families: Families(), Tier: o.Tier, CgroupVersion: mount.Version, Refused: make(map[string]error),
+		Families: append(Families(), FamilyProfile), Tier: o.Tier, CgroupVersion: mount.Version, Refused: make(map[string]error),
 	}
 	choices := hook.Plan(hook.Table(), kernel, req)
-	if s, err := hook.Attach(hook.Config{Request: req, Hierarchy: mount.HierarchyID, RingBytes: 1 << 16}, kernel); err == nil {
+	if s, err := hook.Attach(hook.Config{Request: req, Hierarchy: mount.HierarchyID, RingBytes: 1 << 16, Period: DefaultPeriod}, kernel); err == nil {
 		choices = s.Choices
 		s.Close()
 	} else {

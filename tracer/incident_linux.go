@@ -91,7 +91,7 @@ func (t *Tracer) marked(r *decode.Mark) {
 		in.more = flags&bpf.CoreOomFlagsOOM_MORE != 0
 		in.deadline = r.Head.Time + uint64(waitForEnd)
 		if r.Stack != nil {
-			in.stack = t.symbols().stack(r.Stack)
+			in.stack = t.symbols().Stack(r.Stack)
 		}
 		in.usage = unknown
 		if r.Memory.Usage != unknown {

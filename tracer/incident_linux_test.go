@@ -10,6 +10,7 @@ import (
 	"github.com/oomtrace/oomtrace/bpf"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/hook"
+	"github.com/oomtrace/oomtrace/tracer/symbol"
 )
 
 // feed is a tracer that is given records by hand.
@@ -23,7 +24,7 @@ func newFeed(t *testing.T) *feed {
 	f := &feed{Tracer: unattached(t, 2, fakeRoot(t, map[string]string{"meminfo": "MemTotal: 4096000 kB\nSwapTotal: 0 kB\n"})), t: t}
 	f.incidents, f.session, f.gfp = make(map[uint64]*incident), new(hook.Session), new(gfp)
 	f.opts.Warn = func(msg string) { t.Error(msg) }
-	f.symbols = func() *symbols { return new(symbols) }
+	f.symbols = func() *symbol.Kernel { return new(symbol.Kernel) }
 	f.counters.init()
 	f.Tracer.sink = func(e event.Event) error {
 		f.out = append(f.out, e)

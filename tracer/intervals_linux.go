@@ -39,6 +39,11 @@ func (t *Tracer) tellIntervals() error {
 			return err
 		}
 	}
+	if t.profile != nil {
+		if err := t.tellProfile(); err != nil {
+			return err
+		}
+	}
 	if err := t.tellThrash(began, now, returns, stalls); err != nil {
 		return err
 	}

@@ -157,7 +157,7 @@ func TestHighSleeps(t *testing.T) {
 		g.set("memory.high", strconv.Itoa(high))
 		g.set("memory.swap.max", "0")
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyThrottle, FamilyStalls}, Cgroups: []Selector{{ID: g.id()}}})
-		g.start("small", "anon=66", "comm=done", "wait")
+		g.start("nohuge", "anon=66", "comm=done", "wait")
 		for usage := uint64(0); usage < 66*mib; usage = *g.figures().Usage {
 			time.Sleep(10 * time.Millisecond)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/container"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/hook"
+	"github.com/oomtrace/oomtrace/tracer/symbol"
 	"github.com/oomtrace/oomtrace/tracer/tally"
 )
 
@@ -32,8 +33,10 @@ type Tracer struct {
 	reader   *ringbuf.Reader
 	clock    clock
 	gfp      *gfp
-	symbols  func() *symbols
+	symbols  func() *symbol.Kernel
+	users    *symbol.Users
 	cache    *tally.Cache
+	profile  *tally.Profile
 	page     uint64
 	procRoot string
 	header   *event.Header
@@ -62,11 +65,15 @@ type Tracer struct {
 	running    sync.Mutex // held by Run
 	began      time.Time
 	lastCache  uint64 // CLOCK_MONOTONIC of the last cache events
+	lastSample uint64 // likewise of the last profile events
 }
 
 func (o *Options) fill() {
 	if len(o.Families) == 0 {
 		o.Families = DefaultFamilies()
+	}
+	if o.Period == 0 {
+		o.Period = DefaultPeriod
 	}
 	if o.Interval <= 0 {
 		o.Interval = time.Second
@@ -103,6 +110,7 @@ func Open(o Options) (*Tracer, error) {
 	t := &Tracer{
 		opts: o, mount: mount, page: uint64(os.Getpagesize()), procRoot: o.ProcRoot,
 		gfp:   newGFP(),
+		users: symbol.NewUsers(o.ProcRoot),
 		roots: make(map[uint64]bool), incidents: make(map[uint64]*incident), samples: make(map[uint64]sample),
 		pressures: make(map[uint64]uint64), stats: make(map[uint64]cgroup.Stat), recent: make(map[uint64]uint64),
 		began: time.Now(),
@@ -110,14 +118,14 @@ func Open(o Options) (*Tracer, error) {
 	resolver := container.NewResolver(container.Options{ProcRoot: o.ProcRoot, Roots: o.RuntimeRoots, Below: mount.Normalize})
 	t.names = newNames(cgroup.NewTree(mount, cgroup.Options{}), newIdentities(resolver, o.Warn), o.ProcRoot)
 	t.counters.init()
-	t.symbols = sync.OnceValue(func() *symbols {
-		s, err := loadSymbols(o.ProcRoot)
-		if err != nil || len(s.at) == 0 {
+	t.symbols = sync.OnceValue(func() *symbol.Kernel {
+		s, err := symbol.LoadKernel(o.ProcRoot)
+		if err != nil || !s.Known() {
 			o.Warn("kernel functions in stacks stay without names: /proc/kallsyms hides its addresses (kernel.kptr_restrict, CAP_SYSLOG)")
 		}
 		return s
 	})
-	if o.Stacks {
+	if o.Stacks || o.wants(FamilyProfile) {
 		t.symbols() // takes a while; not when there are records to be read
 	}
 	t.clock.measure()
@@ -128,7 +136,7 @@ func Open(o Options) (*Tracer, error) {
 		WantReclaim: o.wants(FamilyReclaim), WantKswapd: o.wants(FamilyKswapd), CountCache: o.wants(FamilyCache),
 		WantThrottle: o.wants(FamilyThrottle), WantStalls: o.wants(FamilyStalls) || o.wants(FamilyThrash),
 		SampleRefaults: o.wants(FamilyCache) || o.wants(FamilyThrash),
-		Stacks:         o.Stacks, MinStallNS: uint64(max(o.MinStall, 0)), RingBytes: o.RingBytes,
+		Stacks:         o.Stacks, MinStallNS: uint64(max(o.MinStall, 0)), RingBytes: o.RingBytes, Period: o.Period,
 		Seed: t.seed,
 	}
 	t.session, err = hook.Attach(cfg, kernel)
@@ -157,6 +165,13 @@ func Open(o Options) (*Tracer, error) {
 	if o.wants(FamilyCache) {
 		t.cache = tally.NewCache(t.session.Maps)
 		t.seedStats()
+	}
+	if t.sees(FamilyProfile, "page faults") {
+		if t.profile, err = tally.NewProfile(t.session.Maps); err != nil {
+			t.reader.Close()
+			t.session.Close()
+			return nil, err
+		}
 	}
 	t.histograms = newHistograms(o, t.session.Maps)
 	if o.wants(FamilyOOM) {
@@ -233,5 +248,8 @@ func (t *Tracer) Close() error {
 	t.running.Lock()
 	defer t.running.Unlock()
 	t.session.Close()
+	if t.profile != nil {
+		t.profile.Close()
+	}
 	return err
 }

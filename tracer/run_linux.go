@@ -13,6 +13,7 @@ import (
 	"github.com/oomtrace/oomtrace/bpf"
 	"github.com/oomtrace/oomtrace/tracer/decode"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/symbol"
 )
 
 // houseKeeping is how often clocks and losses are looked at.
@@ -51,6 +52,8 @@ func familyName(i int) string {
 		return FamilyThrottle
 	case bpf.CoreFamilyFAMILY_CACHE:
 		return FamilyCache
+	case bpf.CoreFamilyFAMILY_PROFILE:
+		return FamilyProfile
 	}
 	return FamilyCgroup
 }
@@ -83,7 +86,7 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		go t.window.run(polled)
 	}
 	t.drained = t.clock.now()
-	t.lastCache = t.drained
+	t.lastCache, t.lastSample = t.drained, t.drained
 	t.beginPauses()
 	defer t.endPauses()
 	keep := time.Now().Add(houseKeeping)
@@ -332,6 +335,9 @@ func (t *Tracer) handle(b []byte) error {
 	case *decode.File:
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.names.named(r)
+	case *bpf.CoreRecImage:
+		count((*bpf.CoreRecHead)(&r.Head))
+		t.users.Learn(symbol.Image{PID: int32(r.Tgid), MM: r.Image})
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/oomtrace/oomtrace/bpf"
 	"github.com/oomtrace/oomtrace/tracer/decode"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/symbol"
 )
 
 func reclaimKind(k uint32) string {
@@ -47,7 +48,8 @@ func (t *Tracer) reclaim(r *decode.Reclaim) error {
 	e.Priority, e.Node = nonNegative(r.Priority), nonNegative(r.Node)
 	e.Evicted, e.EvictedOtherPages = t.evicted(r), uint64(r.EvictedOther)
 	if r.Stack != nil {
-		e.Stack = t.symbols().stack(r.Stack)
+		e.Stack = t.symbols().Stack(r.Stack)
+		e.UserStack = t.users.Stack(symbol.Image{PID: e.Process.PID, MM: r.Image}, r.UserStack)
 	}
 	return t.emit(e)
 }

@@ -28,6 +28,10 @@ const (
 	FamilyKmsg     = "kmsg"
 )
 
+// FamilyProfile samples page faults with their stacks. It is asked for by name
+// alone: it is none of Families.
+const FamilyProfile = "profile"
+
 // Families lists them all, in the order in which help texts name them.
 func Families() []string {
 	return []string{FamilyOOM, FamilyReclaim, FamilyKswapd, FamilyThrottle, FamilyCache, FamilyMemory, FamilyCgroup, FamilyStalls, FamilyThrash, FamilyKmsg}
@@ -70,8 +74,12 @@ type Options struct {
 	// MemoryInterval of memory events of the cgroups that are under pressure or
 	// fill up; 0 means Interval.
 	MemoryInterval time.Duration
-	// Stacks asks for kernel stacks of stalls and triggers.
+	// Stacks asks for kernel stacks of stalls and triggers, and user stacks of
+	// stalls.
 	Stacks bool
+	// Period of the family profile: of so many page faults on a CPU one is looked
+	// at; 0 means DefaultPeriod.
+	Period uint64
 	// CgroupRoot and ProcRoot are where the host's cgroup and proc file systems
 	// are mounted; empty means /sys/fs/cgroup and /proc.
 	CgroupRoot string
@@ -89,6 +97,10 @@ type Options struct {
 	// be nil.
 	Warn func(msg string)
 }
+
+// DefaultPeriod is how many page faults pass for each that is sampled. A prime,
+// so that it does not keep step with loops.
+const DefaultPeriod = 61
 
 // Selector picks one cgroup; exactly one field is set.
 type Selector struct {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -22,11 +23,14 @@ import (
 // it is told, one word after the other.
 //
 //	anon=MiB        touch so much anonymous memory and keep it
+//	small=MiB       the same, a page at a time
+//	zero=MiB        have the kernel fill so much of it
 //	hog             touch anonymous memory until killed
 //	write=FILE,MiB  write a file and sync it
 //	read=FILE,SIZE,seq|random,MiB
 //	map=FILE,MiB    map a file and read each page of it
 //	fadvise=FILE    drop its cache
+//	touch=FILE      map it and touch every page, without read-ahead
 //	truncate=FILE,MiB
 //	unlink=FILE
 //	tmpfs=FILE,MiB  write without sync
@@ -43,7 +47,8 @@ import (
 //	wait            for ever
 //	adj=N           set oom_score_adj
 //	comm=NAME
-//	small           no huge pages: memory comes in pages of 4 KiB
+//	nohuge          no huge pages: memory comes in pages of 4 KiB
+//	exec=FILE,ARGS… become another program
 //
 // and what fill does (work_fill_linux_test.go).
 func work(args []string) int {
@@ -83,6 +88,10 @@ func do(word string, rest []string) error {
 	switch verb {
 	case "anon":
 		return touch(number(0))
+	case "small":
+		return touchSmall(number(0))
+	case "zero":
+		return readZero(number(0))
 	case "hog":
 		for {
 			if err := touch(1); err != nil {
@@ -116,6 +125,8 @@ func do(word string, rest []string) error {
 		}
 		defer f.Close()
 		return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	case "touch":
+		return touchFile(args[0])
 	case "truncate":
 		return os.Truncate(args[0], int64(number(1))*mib)
 	case "unlink":
@@ -124,8 +135,10 @@ func do(word string, rest []string) error {
 		return os.WriteFile("/proc/self/oom_score_adj", []byte(args[0]), 0)
 	case "comm":
 		return unix.Prctl(unix.PR_SET_NAME, uintptrOf(args[0]), 0, 0, 0)
-	case "small":
+	case "nohuge":
 		return unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
+	case "exec":
+		return unix.Exec(args[0], args, os.Environ())
 	case "sharer":
 		return spawn(unix.CLONE_VM|uint32(unix.SIGCHLD), 0)
 	case "threads":
@@ -194,6 +207,64 @@ func mapFile(name string, n int) error {
 	if sum != 0 {
 		return errors.New("the file is not the one that was written")
 	}
+	return nil
+}
+
+// smallPages gives memory that no huge page backs, so that each page faults.
+func smallPages(n int) ([]byte, error) {
+	b, err := unix.Mmap(-1, 0, n*mib, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return nil, err
+	}
+	return b, unix.Madvise(b, unix.MADV_NOHUGEPAGE)
+}
+
+func touchSmall(n int) error {
+	b, err := smallPages(n)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(b); i += os.Getpagesize() {
+		b[i] = 1
+	}
+	return nil
+}
+
+func readZero(n int) error {
+	b, err := smallPages(n)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open("/dev/zero")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.Read(b)
+	return err
+}
+
+var touched atomic.Uint64 // so that reading is not optimised away
+
+func touchFile(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	b, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	sum := uint64(0)
+	for i := 0; i < len(b); i += os.Getpagesize() {
+		sum += uint64(b[i])
+	}
+	touched.Add(sum)
 	return nil
 }
 

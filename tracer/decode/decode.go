@@ -27,7 +27,8 @@ type Record any
 type Reclaim struct {
 	*bpf.CoreRecReclaim
 	Evicted []bpf.CoreRecEvicted
-	Stack   []uint64 // addresses, innermost first; nil when not asked for
+	// Addresses, innermost first; nil when not asked for.
+	Stack, UserStack []uint64
 }
 
 // Mark is a victim being marked.
@@ -62,18 +63,25 @@ func Decode(b []byte) (Record, error) {
 	}
 	switch bpf.CoreRecType(head.Type) {
 	case bpf.CoreRecTypeREC_RECLAIM, bpf.CoreRecTypeREC_KSWAPD:
-		r, stack, err := withStack[bpf.CoreRecReclaim](b, unsafe.Offsetof(bpf.CoreRecReclaim{}.Stack))
+		r, whole, err := withStack[bpf.CoreRecReclaim](b, unsafe.Offsetof(bpf.CoreRecReclaim{}.Stack))
 		if err != nil {
 			return nil, err
 		}
-		n := min(int(r.EvictedCount), len(r.Evicted))
-		return &Reclaim{r, r.Evicted[:n], stack}, nil
+		out := &Reclaim{CoreRecReclaim: r, Evicted: r.Evicted[:min(int(r.EvictedCount), len(r.Evicted))]}
+		if whole {
+			out.Stack, out.UserStack = Addresses(r.Stack[:]), Addresses(r.UserStack[:])
+		}
+		return out, nil
 	case bpf.CoreRecTypeREC_OOM_MARK:
-		r, stack, err := withStack[bpf.CoreRecOomMark](b, unsafe.Offsetof(bpf.CoreRecOomMark{}.Stack))
+		r, whole, err := withStack[bpf.CoreRecOomMark](b, unsafe.Offsetof(bpf.CoreRecOomMark{}.Stack))
 		if err != nil {
 			return nil, err
 		}
-		return &Mark{r, stack}, nil
+		out := &Mark{CoreRecOomMark: r}
+		if whole {
+			out.Stack = Addresses(r.Stack[:])
+		}
+		return out, nil
 	case bpf.CoreRecTypeREC_CGROUP:
 		const args = unsafe.Sizeof(bpf.CoreRecCgroup{}) - unsafe.Offsetof(bpf.CoreRecCgroup{}.ArgsBytes)
 		r, err := view[bpf.CoreRecCgroup](b, args)
@@ -97,6 +105,8 @@ func Decode(b []byte) (Record, error) {
 		return record[bpf.CoreRecPressure](b)
 	case bpf.CoreRecTypeREC_PAUSE:
 		return record[bpf.CoreRecPause](b)
+	case bpf.CoreRecTypeREC_IMAGE:
+		return record[bpf.CoreRecImage](b)
 	case bpf.CoreRecTypeREC_OOM_CANDIDATE:
 		return record[bpf.CoreRecOomCandidate](b)
 	case bpf.CoreRecTypeREC_OOM_KILLED:
@@ -122,6 +132,8 @@ func Family(t uint32) bpf.CoreFamily {
 		return bpf.CoreFamilyFAMILY_CACHE
 	case bpf.CoreRecTypeREC_CGROUP:
 		return bpf.CoreFamilyFAMILY_CGROUP
+	case bpf.CoreRecTypeREC_IMAGE:
+		return bpf.CoreFamilyFAMILY_PROFILE
 	}
 	return bpf.CoreFamilyFAMILY_OOM
 }
@@ -164,20 +176,21 @@ func record[T any](b []byte) (Record, error) {
 	return t, nil
 }
 
-// withStack reads a structure that ends with a stack, which is only sent when
-// it was asked for.
-func withStack[T any](b []byte, offset uintptr) (*T, []uint64, error) {
+// withStack reads a structure that ends with stacks, from the offset on, which
+// are only sent when they were asked for; it tells whether they are there.
+func withStack[T any](b []byte, offset uintptr) (r *T, whole bool, err error) {
 	var t T
 	size := unsafe.Sizeof(t)
-	r, err := view[T](b, size-offset)
-	if err != nil || uintptr(len(b)) < size {
-		return r, nil, err
-	}
-	stack := unsafe.Slice((*uint64)(unsafe.Add(unsafe.Pointer(r), offset)), (size-offset)/8)
+	r, err = view[T](b, size-offset)
+	return r, uintptr(len(b)) >= size, err
+}
+
+// Addresses gives a stack without the zeros behind it.
+func Addresses(stack []uint64) []uint64 {
 	if end := slices.Index(stack, 0); end >= 0 {
 		stack = stack[:end]
 	}
-	return r, stack, nil
+	return stack
 }
 
 // Text gives a C string that may lack its end.

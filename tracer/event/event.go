@@ -29,6 +29,7 @@ const (
 	TypeThrash   = "thrash"
 	TypeRank     = "rank"
 	TypeInspect  = "inspect"
+	TypeProfile  = "profile"
 	TypeLost     = "lost"
 	TypeSummary  = "summary"
 )

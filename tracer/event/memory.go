@@ -118,7 +118,8 @@ type Reclaim struct {
 
 	Evicted           []Evicted `json:"evicted,omitempty"`
 	EvictedOtherPages uint64    `json:"evicted_other_pages,omitempty"`
-	Stack             []string  `json:"stack,omitempty"`
+	Stack             []string  `json:"stack,omitempty"`      // kernel functions+offset, innermost first
+	UserStack         []Frame   `json:"user_stack,omitempty"` // innermost first
 }
 
 // Kinds of reclaim.

@@ -37,6 +37,7 @@ type Config struct {
 	Stacks         bool
 	MinStallNS     uint64
 	RingBytes      int
+	Period         uint64 // of sampled events: one in so many is looked at
 	// Seed is called when the cgroups' lifecycle is followed and nothing else is
 	// attached yet: what it learns of the cgroups then stays true. May be nil,
 	// and may be called again after a refusal.
@@ -60,6 +61,7 @@ func Objects() map[string]func() (*ebpf.CollectionSpec, error) {
 	return map[string]func() (*ebpf.CollectionSpec, error){
 		"core": bpf.LoadCore, "lifecycle": bpf.LoadLifecycle, "oom": bpf.LoadOom,
 		"reclaim": bpf.LoadReclaim, "throttle": bpf.LoadThrottle, "cache": bpf.LoadCache, "pause": bpf.LoadPause, "stall": bpf.LoadStall,
+		"profile": bpf.LoadProfile,
 	}
 }
 
@@ -102,7 +104,7 @@ func (s *Session) attach(cfg Config, p Prober) (bool, error) {
 	var refused *refusal
 	err := s.load(cfg, p)
 	if err == nil {
-		err = s.link(cfg.Seed)
+		err = s.link(cfg)
 	}
 	if errors.As(err, &refused) {
 		cfg.Refused[refused.key] = refused.err
@@ -250,7 +252,8 @@ func (cfg Config) constants(p Prober) map[string]any {
 	}
 }
 
-func (s *Session) link(seed func(*Session) error) error {
+func (s *Session) link(cfg Config) error {
+	seed := cfg.Seed
 	for i := range s.Choices {
 		c := &s.Choices[i]
 		if c.Family != familyCgroup && seed != nil {
@@ -263,7 +266,7 @@ func (s *Session) link(seed func(*Session) error) error {
 			continue
 		}
 		for _, prog := range c.Way.Programs {
-			l, err := attachProgram(c.Way.Kind, prog, s.Programs[prog.Name])
+			l, err := cfg.attachProgram(c.Way.Kind, prog, s.Programs[prog.Name])
 			if err != nil {
 				return &refusal{c.Key(c.Way), fmt.Errorf("attach %s to %s: %w", c.Way.Kind, prog.Target, firstLine(err))}
 			}
@@ -276,10 +279,12 @@ func (s *Session) link(seed func(*Session) error) error {
 	return nil
 }
 
-func attachProgram(kind string, prog Program, p *ebpf.Program) (link.Link, error) {
+func (cfg Config) attachProgram(kind string, prog Program, p *ebpf.Program) (io.Closer, error) {
 	switch {
 	case prog.Target == Iterator:
 		return link.AttachIter(link.IterOptions{Program: p})
+	case kind == PerfEvent:
+		return attachSoftware(prog.Target, p, cfg.Period)
 	case kind == Kprobe && prog.Return:
 		return link.Kretprobe(prog.Target, p, nil)
 	case kind == Kprobe:

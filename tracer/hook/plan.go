@@ -19,6 +19,7 @@ const (
 	Fentry     = "fentry" // fexit too
 	Kprobe     = "kprobe" // kretprobe too
 	Tracepoint = "tp_btf"
+	PerfEvent  = "perf_event"
 	Cgroupfs   = "cgroupfs" // no hook: the cgroup's own files
 	Eventfd    = "eventfd"  // cgroup v1's notifications
 	Kmsg       = "kmsg"     // the kernel's log
@@ -195,6 +196,10 @@ func Table() []Purpose {
 			function(Fentry, "cache", Program{"fentry_workingset_refault", "workingset_refault", false}),
 			{Kind: Cgroupfs},
 		}},
+
+		{Family: "profile", Name: "page faults", Ways: []Way{
+			function(PerfEvent, "profile", Program{"fault_minor", faultsMinor, false}, Program{"fault_major", faultsMajor, false}),
+		}},
 	}
 }
 
@@ -295,6 +300,7 @@ func closed(p Prober, r Request, purpose Purpose, w *Way) string {
 	for _, prog := range w.Programs {
 		switch {
 		case prog.Target == Iterator:
+		case w.Kind == PerfEvent: // a matter of trying
 		case w.Kind == Tracepoint && p.Args(prog.Target) < 0:
 			return fmt.Sprintf("tracepoint %s: not in this kernel's BTF", prog.Target)
 		case w.Kind != Tracepoint && !p.HasFunc(prog.Target):

@@ -152,6 +152,8 @@ func blank(typ string) event.Event {
 		return new(event.Rank)
 	case event.TypeInspect:
 		return new(event.Inspect)
+	case event.TypeProfile:
+		return new(event.Profile)
 	case event.TypeLost:
 		return new(event.Lost)
 	case event.TypeSummary:

@@ -1,4 +1,4 @@
-package tracer
+package symbol
 
 import (
 	"os"
@@ -39,7 +39,7 @@ ffffffffc0200000 t bpf_prog_6deef7357e7b4530_mark_victim_iter	[bpf]
 `
 
 func TestSymbols(t *testing.T) {
-	s, err := loadSymbols(fakeRoot(t, map[string]string{"kallsyms": kallsyms}))
+	s, err := LoadKernel(fakeRoot(t, map[string]string{"kallsyms": kallsyms}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestSymbols(t *testing.T) {
 }
 
 func TestStackLeavesOutTracing(t *testing.T) {
-	s, err := loadSymbols(fakeRoot(t, map[string]string{"kallsyms": kallsyms}))
+	s, err := LoadKernel(fakeRoot(t, map[string]string{"kallsyms": kallsyms}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestStackLeavesOutTracing(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := s.stack(c.addresses); !slices.Equal(got, c.want) {
+			if got := s.Stack(c.addresses); !slices.Equal(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
@@ -99,16 +99,16 @@ func TestStackLeavesOutTracing(t *testing.T) {
 
 // Where kallsyms hides its addresses, stacks are numbers.
 func TestSymbolsHidden(t *testing.T) {
-	hidden, err := loadSymbols(fakeRoot(t, map[string]string{"kallsyms": "0000000000000000 T _text\n0000000000000000 T second\n"}))
+	hidden, err := LoadKernel(fakeRoot(t, map[string]string{"kallsyms": "0000000000000000 T _text\n0000000000000000 T second\n"}))
 	if err != nil || len(hidden.at) != 0 {
 		t.Fatalf("%v, %v", hidden, err)
 	}
-	absent, err := loadSymbols(t.TempDir())
+	absent, err := LoadKernel(t.TempDir())
 	if err == nil || absent == nil {
 		t.Fatalf("%v, %v", absent, err)
 	}
-	for _, s := range []*symbols{hidden, absent} {
-		if got := s.stack([]uint64{0xffffffff81003010}); !slices.Equal(got, []string{"0xffffffff81003010"}) {
+	for _, s := range []*Kernel{hidden, absent} {
+		if got := s.Stack([]uint64{0xffffffff81003010}); !slices.Equal(got, []string{"0xffffffff81003010"}) {
 			t.Errorf("%q", got)
 		}
 	}

@@ -1,4 +1,11 @@
-package tracer
+// Package symbol names the frames of stacks: of the kernel from /proc/kallsyms,
+// of processes from the ELF files that they have mapped.
+//
+// Files of processes are not to be trusted. They are opened below the process's
+// own root, never on file systems that another process answers for, read within
+// bounds, and whatever is wrong with one costs its names alone: frames then keep
+// module and offset.
+package symbol
 
 import (
 	"bufio"
@@ -12,18 +19,20 @@ import (
 	"strings"
 )
 
-// symbols names addresses of the running kernel, from /proc/kallsyms. Where
-// that hides its addresses (kptr_restrict, or no CAP_SYSLOG) the addresses
-// themselves are given.
-type symbols struct {
+// Kernel names addresses of the running kernel, from /proc/kallsyms. Where that
+// hides its addresses (kptr_restrict, or no CAP_SYSLOG) the addresses themselves
+// are given.
+type Kernel struct {
 	at   []uint64
 	name []string
 }
 
-func loadSymbols(procRoot string) (*symbols, error) {
+// LoadKernel reads the kernel's symbols. What it returns is usable with an error
+// too.
+func LoadKernel(procRoot string) (*Kernel, error) {
 	f, err := os.Open(filepath.Join(procRoot, "kallsyms"))
 	if err != nil {
-		return &symbols{}, err
+		return &Kernel{}, err
 	}
 	defer f.Close()
 	type entry struct {
@@ -56,16 +65,19 @@ func loadSymbols(procRoot string) (*symbols, error) {
 		}
 		return 0
 	})
-	s := &symbols{at: make([]uint64, len(all)), name: make([]string, len(all))}
+	s := &Kernel{at: make([]uint64, len(all)), name: make([]string, len(all))}
 	for i, e := range all {
 		s.at[i], s.name[i] = e.at, e.name
 	}
 	return s, nil
 }
 
-// stack names the frames of a stack, less those of the tracing itself: how many
+// Known tells whether any address can be named.
+func (s *Kernel) Known() bool { return len(s.at) > 0 }
+
+// Stack names the frames of a stack, less those of the tracing itself: how many
 // those are differs between kernels.
-func (s *symbols) stack(addresses []uint64) []string {
+func (s *Kernel) Stack(addresses []uint64) []string {
 	out := make([]string, len(addresses))
 	first := 0
 	for i, a := range addresses {
@@ -79,7 +91,7 @@ func (s *symbols) stack(addresses []uint64) []string {
 
 var tracingFrames = []string{"bpf_trace_run", "__bpf_trace_", "__traceiter_", "bpf_prog_"}
 
-func (s *symbols) lookup(a uint64) string {
+func (s *Kernel) lookup(a uint64) string {
 	i := sort.Search(len(s.at), func(i int) bool { return s.at[i] > a }) - 1
 	if i < 0 || a-s.at[i] > 1<<20 {
 		return fmt.Sprintf("%#x", a)
