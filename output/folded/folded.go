@@ -1,0 +1,73 @@
+// Package folded writes stacks as flame graphs take them in: a line for each
+// stack, its frames from the outside in, separated by semicolons, and a number.
+package folded
+
+import (
+	"bufio"
+	"cmp"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/oomtrace/oomtrace/output/stacks"
+	"github.com/oomtrace/oomtrace/output/term"
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// Writer adds events up and writes them at the end. It is not safe for
+// concurrent use.
+type Writer struct {
+	out  io.Writer
+	kind stacks.Kind
+	all  stacks.Collector
+}
+
+// New returns a Writer on w, of stalls in nanoseconds or of page faults in
+// bytes.
+func New(w io.Writer, kind stacks.Kind) *Writer { return &Writer{out: w, kind: kind} }
+
+// Write takes an event.
+func (w *Writer) Write(e event.Event) error {
+	w.all.Add(e)
+	return nil
+}
+
+// Close writes the stacks: container, thread, user stack, kernel stack, the
+// latter's frames marked by "_[k]" as flame graphs colour them. A sample without
+// any stack has its kind in brackets instead. Lines are sorted and each is
+// different.
+func (w *Writer) Close() error {
+	lines := make(map[string]uint64)
+	for _, s := range w.all.Samples(w.kind) {
+		lines[line(s)] += s.Value
+	}
+	out := bufio.NewWriter(w.out)
+	for _, l := range slices.SortedFunc(maps.Keys(lines), cmp.Compare[string]) {
+		out.WriteString(l)
+		out.WriteByte(' ')
+		out.WriteString(strconv.FormatUint(lines[l], 10))
+		out.WriteByte('\n')
+	}
+	return out.Flush()
+}
+
+func line(s *stacks.Sample) string {
+	parts := []string{frame(cmp.Or(s.Place, "?")), frame(cmp.Or(s.Comm, "?"))}
+	for i := len(s.User) - 1; i >= 0; i-- {
+		parts = append(parts, frame(stacks.UserFunction(&s.User[i])))
+	}
+	for i := len(s.Kernel) - 1; i >= 0; i-- {
+		parts = append(parts, frame(stacks.KernelFunction(s.Kernel[i]))+"_[k]")
+	}
+	if len(parts) == 2 {
+		parts = append(parts, "["+frame(s.What)+"]")
+	}
+	return strings.Join(parts, ";")
+}
+
+// frame makes a name fit to stand between semicolons.
+func frame(name string) string {
+	return strings.ReplaceAll(string(term.Clean(name)), ";", ":")
+}
