@@ -7,6 +7,7 @@
  */
 #include "emit.h"
 #include "histogram.h"
+#include "sample.h"
 #include <bpf/bpf_tracing.h>
 
 #define EMPTY(hook)                   \

@@ -8,6 +8,7 @@
  */
 #include "compat.h"
 #include "emit.h"
+#include "sample.h"
 
 struct samples_map {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -121,13 +122,13 @@ static __always_inline int sample(void *ctx, u32 fault)
 	return 0;
 }
 
-SEC("perf_event")
+SEC("perf_event/minor-faults")
 int fault_minor(void *ctx)
 {
 	return sample(ctx, FAULT_MINOR);
 }
 
-SEC("perf_event")
+SEC("perf_event/major-faults")
 int fault_major(void *ctx)
 {
 	return sample(ctx, FAULT_MAJOR);

@@ -236,15 +236,6 @@ struct rec_file {
 	u8 directories[COMPONENTS][COMPONENT_LEN];
 };
 
-/* A process was sampled for the first time since it executes what it does: its
- * mappings are to be read before it is gone. */
-struct rec_image {
-	struct rec_head head;
-	u64 image; /* tells the process from what it was before exec: the address of its mm */
-	u32 tgid;
-	u32 pad;
-};
-
 /* counted in the kernel, read from maps */
 
 struct tally {
@@ -284,24 +275,6 @@ struct history_second {
 
 struct history { /* reclaim of one domain, the latest seconds */
 	struct history_second seconds[HISTORY_SECONDS];
-};
-
-enum fault { FAULT_MINOR, FAULT_MAJOR };
-
-#define SAMPLES 8192 /* different stacks of one interval */
-
-struct sample_key {
-	u64 user, kernel; /* hashes of the stacks */
-	u64 image, cgroup;
-	u32 tgid, fault;
-	u8 comm[16];
-};
-
-struct sample {
-	u64 count;
-	struct rec_task task; /* the first that was seen with these stacks */
-	u64 kernel[STACK_MAX];
-	u64 user[USER_STACK_MAX];
 };
 
 /* A run is page-cache traffic of one file and one cause, not yet in the maps:

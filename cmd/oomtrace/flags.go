@@ -26,6 +26,7 @@ type common struct {
 	cgroupRoot string
 	procRoot   string
 	runtimes   []string
+	formats    []string // of stdout; nil: text and json
 	tier       string
 
 	runtimeRoots []container.Root
@@ -45,7 +46,11 @@ func (c *common) add(fs *pflag.FlagSet) {
 }
 
 func (c *common) check() error {
-	if err := oneOf("-o, --output", c.output, outputText, outputJSON); err != nil {
+	formats := c.formats
+	if formats == nil {
+		formats = []string{outputText, outputJSON}
+	}
+	if err := oneOf("-o, --output", c.output, formats...); err != nil {
 		return err
 	}
 	for _, arg := range c.runtimes {
@@ -100,15 +105,20 @@ type liveFlags struct {
 	selectors   []tracer.Selector
 }
 
-func (f *liveFlags) add(fs *pflag.FlagSet) {
+// addWhich adds the flags that pick cgroups.
+func (f *liveFlags) addWhich(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.cgroups, "cgroup", "c", nil, "a cgroup and all below it, by `ID|PATH`: below the cgroup mount or in full, also when it is yet to come; repeatable")
 	fs.StringArrayVar(&f.containers, "container", nil, "a container, by `NAME|ID` or the beginning of its id (8 or more characters), also when it is yet to come; repeatable")
 	fs.StringArrayVar(&f.pods, "pod", nil, "a pod, by `[NS/]NAME` or its UID, also when it is yet to come; repeatable")
 	fs.StringArrayVarP(&f.pids, "pid", "p", nil, "the cgroup of the process `PID`; repeatable")
+}
+
+func (f *liveFlags) add(fs *pflag.FlagSet) {
+	f.addWhich(fs)
 	fs.StringArrayVarP(&f.events, "event", "e", nil, "`LIST` of what to trace: "+strings.Join(tracer.Families(), ", ")+", or all (default "+strings.Join(tracer.DefaultFamilies(), ",")+")")
 	fs.DurationVar(&f.minStall, "min-stall", 0, "leave out stalls that are shorter than `DURATION` (default 1ms for text, 0 for json and captures)")
 	fs.DurationVarP(&f.interval, "interval", "i", time.Second, "`DURATION` between cache and memory events")
-	fs.BoolVar(&f.stack, "stack", false, "kernel stacks of stalls and triggers")
+	fs.BoolVar(&f.stack, "stack", false, "kernel stacks of stalls and triggers, user stacks of stalls")
 	fs.StringVarP(&f.write, "write", "w", "", "also write a capture to `FILE`: the events as JSON lines, compressed (zstdcat FILE | jq)")
 	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop `DURATION` after every hook is attached")
 	fs.Int64VarP(&f.count, "count", "n", 0, "stop after `N` events; header, lost and summary do not count")

@@ -23,6 +23,8 @@ type view struct {
 	duration  time.Duration
 	count     int64
 	readyFile string
+	// render, when set, takes what goes to stdout; whoever set it closes it.
+	render func(event.Event) error
 	// saw, when set, is told of every event before it is written; the header
 	// means that every hook is attached.
 	saw func(event.Event)
@@ -187,6 +189,9 @@ const thinAfter = 8
 func (e *env) outlet(v view) *outlet {
 	if v.mute {
 		return muted()
+	}
+	if v.render != nil {
+		return &outlet{write: v.render}
 	}
 	if v.output == outputJSON {
 		return &outlet{write: jsonl.New(e.stdout).Write, hide: v.hide}

@@ -19,14 +19,12 @@ import (
 // Writer adds events up and writes them at the end. It is not safe for
 // concurrent use.
 type Writer struct {
-	out  io.Writer
-	kind stacks.Kind
-	all  stacks.Collector
+	out io.Writer
+	all stacks.Collector
 }
 
-// New returns a Writer on w, of stalls in nanoseconds or of page faults in
-// bytes.
-func New(w io.Writer, kind stacks.Kind) *Writer { return &Writer{out: w, kind: kind} }
+// New returns a Writer on w.
+func New(w io.Writer) *Writer { return &Writer{out: w} }
 
 // Write takes an event.
 func (w *Writer) Write(e event.Event) error {
@@ -34,13 +32,14 @@ func (w *Writer) Write(e event.Event) error {
 	return nil
 }
 
-// Close writes the stacks: container, thread, user stack, kernel stack, the
+// Close writes the page faults, in estimated bytes, or where there are none the
+// stalls, in nanoseconds: container, thread, user stack, kernel stack, the
 // latter's frames marked by "_[k]" as flame graphs colour them. A sample without
 // any stack has its kind in brackets instead. Lines are sorted and each is
 // different.
 func (w *Writer) Close() error {
 	lines := make(map[string]uint64)
-	for _, s := range w.all.Samples(w.kind) {
+	for _, s := range w.all.Samples(w.all.Main()) {
 		lines[line(s)] += s.Value
 	}
 	out := bufio.NewWriter(w.out)

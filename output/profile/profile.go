@@ -171,8 +171,7 @@ func (w *Writer) place(p *place) {
 	slices.SortFunc(functions, func(a, b *function) int {
 		return cmp.Or(cmp.Compare(b.flat, a.flat), cmp.Compare(b.total, a.total), cmp.Compare(a.name, b.name))
 	})
-	w.line("  %*s %4s  %*s %4s  %s", indent, "touched", "", indent, "with", "", "function")
-	w.line("  %*s %4s  %*s %4s", indent, "by it", "", indent, "callees", "")
+	w.line("  %*s  %*s  %s", indent+5, "touched by it", indent+5, "with callees", "function")
 	for _, f := range functions[:min(len(functions), w.opt.Functions)] {
 		w.line("  %*s %4s  %*s %4s  %s", indent, amount(f.flat), unit.Percent(f.flat, p.bytes), indent, amount(f.total), unit.Percent(f.total, p.bytes),
 			term.Elide(term.Clean(f.name), w.opt.Width-36))

@@ -135,6 +135,14 @@ func (c *Collector) keyOf(s *Sample) []byte {
 // Has tells whether there is anything of a kind.
 func (c *Collector) Has(k Kind) bool { return len(c.samples[k]) > 0 }
 
+// Main is what a profile of one kind is of: faults where there are any.
+func (c *Collector) Main() Kind {
+	if c.Has(Faults) {
+		return Faults
+	}
+	return Stalls
+}
+
 // Samples gives what was added up, the largest value first.
 func (c *Collector) Samples(k Kind) []*Sample {
 	out := make([]*Sample, 0, len(c.samples[k]))

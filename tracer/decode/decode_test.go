@@ -89,16 +89,19 @@ func samples(t testing.TB) []sample {
 		of("done", bpf.CoreRecTypeREC_OOM_DONE, filled[bpf.CoreRecOomDone](bpf.CoreRecTypeREC_OOM_DONE), itself),
 		of("exit", bpf.CoreRecTypeREC_OOM_EXIT, filled[bpf.CoreRecOomExit](bpf.CoreRecTypeREC_OOM_EXIT), itself),
 		of("cgroup", bpf.CoreRecTypeREC_CGROUP, filled[bpf.CoreRecCgroup](bpf.CoreRecTypeREC_CGROUP), func(r Record) any { return r.(*Cgroup).CoreRecCgroup }),
+		of("image", bpf.CoreRecTypeREC_IMAGE, filled[bpf.CoreRecImage](bpf.CoreRecTypeREC_IMAGE), itself),
 		of("file", bpf.CoreRecTypeREC_FILE, filled[bpf.CoreRecFile](bpf.CoreRecTypeREC_FILE), func(r Record) any { return r.(*File).CoreRecFile }),
 	}
-	for i := range 3 {
-		all[i].optional = 8 * len(bpf.CoreRecReclaim{}.Stack)
+	for i := range 2 {
+		var r bpf.CoreRecReclaim
+		all[i].optional = int(unsafe.Sizeof(r) - unsafe.Offsetof(r.Stack))
 	}
 	for i := range all {
 		if all[i].name == "cgroup" {
 			all[i].optional = 8 + len(bpf.CoreRecCgroup{}.Args)
 		}
 	}
+	all[2].optional = 8 * len(bpf.CoreRecOomMark{}.Stack)
 	return all
 }
 
@@ -110,7 +113,7 @@ func TestSamplesAreAllTypes(t *testing.T) {
 			t.Errorf("%s: %d bytes encoded, the structure has %d: it has implicit padding", s.name, len(s.bytes), size)
 		}
 	}
-	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_PAUSE; kind++ {
+	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_IMAGE; kind++ {
 		if !seen[kind] {
 			t.Errorf("no sample of record type %d", kind)
 		}
@@ -161,7 +164,7 @@ func TestDecodeShort(t *testing.T) {
 }
 
 func TestDecodeUnknown(t *testing.T) {
-	for _, kind := range []uint32{0, uint32(bpf.CoreRecTypeREC_PAUSE) + 1, 1 << 31, ^uint32(0)} {
+	for _, kind := range []uint32{0, uint32(bpf.CoreRecTypeREC_IMAGE) + 1, 1 << 31, ^uint32(0)} {
 		b := wire(t, bpf.CoreRecHead{Type: kind})
 		if r, err := Decode(b); !errors.Is(err, ErrUnknown) || r != nil {
 			t.Errorf("type %d: %v, %v", kind, r, err)
@@ -189,6 +192,7 @@ func TestDecodeStack(t *testing.T) {
 			reclaim := bpf.CoreRecReclaim{Head: bpf.CoreRecHead{Type: uint32(bpf.CoreRecTypeREC_RECLAIM)}, Domain: 5}
 			mark := bpf.CoreRecOomMark{Head: bpf.CoreRecHead{Type: uint32(bpf.CoreRecTypeREC_OOM_MARK)}, Flags: 5}
 			copy(reclaim.Stack[:], c.sent)
+			copy(reclaim.UserStack[:], c.sent)
 			copy(mark.Stack[:], c.sent)
 			a, b := wire(t, reclaim), wire(t, mark)
 			if c.sent == nil {
@@ -199,8 +203,8 @@ func TestDecodeStack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := r.(*Reclaim); got.Domain != 5 || !reflect.DeepEqual(got.Stack, c.want) {
-				t.Errorf("reclaim: stack %#x, want %#x", got.Stack, c.want)
+			if got := r.(*Reclaim); got.Domain != 5 || !reflect.DeepEqual(got.Stack, c.want) || !reflect.DeepEqual(got.UserStack, c.want) {
+				t.Errorf("reclaim: stacks %#x and %#x, want %#x", got.Stack, got.UserStack, c.want)
 			}
 			if r, err = Decode(b); err != nil {
 				t.Fatal(err)
@@ -324,9 +328,10 @@ func TestFamily(t *testing.T) {
 	want := map[bpf.CoreRecType]bpf.CoreFamily{
 		bpf.CoreRecTypeREC_RECLAIM: bpf.CoreFamilyFAMILY_RECLAIM, bpf.CoreRecTypeREC_PRESSURE: bpf.CoreFamilyFAMILY_RECLAIM,
 		bpf.CoreRecTypeREC_KSWAPD: bpf.CoreFamilyFAMILY_KSWAPD, bpf.CoreRecTypeREC_THROTTLE: bpf.CoreFamilyFAMILY_THROTTLE,
+		bpf.CoreRecTypeREC_IMAGE:  bpf.CoreFamilyFAMILY_PROFILE,
 		bpf.CoreRecTypeREC_CGROUP: bpf.CoreFamilyFAMILY_CGROUP, bpf.CoreRecTypeREC_FILE: bpf.CoreFamilyFAMILY_CACHE,
 	}
-	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_PAUSE; kind++ {
+	for kind := bpf.CoreRecTypeREC_RECLAIM; kind <= bpf.CoreRecTypeREC_IMAGE; kind++ {
 		family, known := want[kind]
 		if !known {
 			family = bpf.CoreFamilyFAMILY_OOM

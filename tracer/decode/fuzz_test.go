@@ -33,6 +33,7 @@ func FuzzDecode(f *testing.F) {
 				_ = e.Pages
 			}
 			bounded(t, r.Stack, len(r.CoreRecReclaim.Stack))
+			bounded(t, r.UserStack, len(r.CoreRecReclaim.UserStack))
 			if len(r.Evicted) > len(r.CoreRecReclaim.Evicted) {
 				t.Fatalf("%d evicted", len(r.Evicted))
 			}

@@ -59,7 +59,7 @@ func TestMissing(t *testing.T) {
 // What is lost stands in headers and in what doctor says: a phrase, not a
 // sentence. Each family rests on something that it cannot do without.
 func TestTableText(t *testing.T) {
-	families := []string{"cgroup", "oom", "kmsg", "reclaim", "kswapd", "throttle", "cache"}
+	families := []string{"cgroup", "oom", "kmsg", "reclaim", "kswapd", "throttle", "cache", "profile"}
 	resting := []string{"stalls", "thrash"} // on reclaim and cache
 	essential := make(map[string]bool)
 	names := make(map[string]bool)

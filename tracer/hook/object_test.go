@@ -77,6 +77,7 @@ func checkProgram(t *testing.T, kind string, p Program, ps *ebpf.ProgramSpec) {
 		section string
 	}{
 		{Tracepoint, false}: {ebpf.Tracing, ebpf.AttachTraceRawTp, "tp_btf/"},
+		{PerfEvent, false}:  {ebpf.PerfEvent, ebpf.AttachNone, "perf_event/"},
 		{Fentry, false}:     {ebpf.Tracing, ebpf.AttachTraceFEntry, "fentry/"},
 		{Fentry, true}:      {ebpf.Tracing, ebpf.AttachTraceFExit, "fexit/"},
 		{Kprobe, false}:     {ebpf.Kprobe, ebpf.AttachNone, "kprobe/"},

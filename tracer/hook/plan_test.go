@@ -11,7 +11,7 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-var everything = []string{"oom", "reclaim", "kswapd", "throttle", "cache", "memory", "cgroup", "stalls", "thrash", "kmsg"}
+var everything = []string{"oom", "reclaim", "kswapd", "throttle", "cache", "memory", "cgroup", "stalls", "thrash", "kmsg", "profile"}
 
 // chosen gives kind and first program of each purpose, "" where none is open.
 func chosen(choices []Choice) map[string]string {
@@ -64,6 +64,7 @@ var best = map[string]string{
 	"cache/delete":            "tp_btf delete",
 	"cache/add":               "tp_btf add",
 	"cache/refault":           "fentry fentry_workingset_refault",
+	"profile/page faults":     "perf_event fault_minor",
 }
 
 const left = "-" // not planned at all

@@ -61,13 +61,26 @@ func readObject(r io.ReaderAt) (o *object, err error) {
 			// Mappings begin and end with pages.
 			slack := p.Off & 0xfff
 			o.segments = append(o.segments, segment{p.Off - slack, p.Filesz + slack, p.Vaddr - slack})
-		case p.Type == elf.PT_NOTE && o.buildID == "":
-			notes := make([]byte, min(p.Filesz, maxNotes))
-			n, _ := p.ReadAt(notes, 0)
-			o.buildID = buildID(notes[:n], f.ByteOrder)
+		case p.Type == elf.PT_NOTE:
+			o.readNotes(p, p.Filesz, f.ByteOrder)
+		}
+	}
+	// Go's linker leaves its note out of the segment.
+	for _, s := range f.Sections {
+		if s.Type == elf.SHT_NOTE && s.Flags&elf.SHF_COMPRESSED == 0 {
+			o.readNotes(s, s.Size, f.ByteOrder)
 		}
 	}
 	return o, o.readSymbols(f)
+}
+
+func (o *object) readNotes(r io.ReaderAt, size uint64, order binary.ByteOrder) {
+	if o.buildID != "" {
+		return
+	}
+	notes := make([]byte, min(size, maxNotes))
+	n, _ := r.ReadAt(notes, 0)
+	o.buildID = buildID(notes[:n], order)
 }
 
 // buildID finds the GNU build id in a segment of notes, "" when there is none.

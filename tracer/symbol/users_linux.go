@@ -123,13 +123,14 @@ func (im *image) find(address uint64) *mapping {
 	return &im.mappings[i]
 }
 
-// Stack names the frames of a user stack, innermost first.
+// Stack names the frames of a user stack, innermost first. It ends before a
+// caller that is not within code of the process.
 func (u *Users) Stack(of Image, addresses []uint64) []event.Frame {
 	if len(addresses) == 0 {
 		return nil
 	}
 	im := u.image(of)
-	out := make([]event.Frame, len(addresses))
+	var out []event.Frame
 	for i, a := range addresses {
 		if i > 0 && a > 0 {
 			a-- // where it returns to may be another function already
@@ -139,7 +140,12 @@ func (u *Users) Stack(of Image, addresses []uint64) []event.Frame {
 			u.read(of, im) // a library was loaded since
 			m = im.find(a)
 		}
-		out[i] = u.frame(m, a)
+		// Where code keeps no frame pointers, what is followed in their place leads
+		// astray: to what is no code.
+		if m == nil && i > 0 && len(im.mappings) > 0 {
+			break
+		}
+		out = append(out, u.frame(m, a))
 	}
 	return out
 }

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/oomtrace/oomtrace/output/folded"
+	"github.com/oomtrace/oomtrace/output/pprof"
+	profiletext "github.com/oomtrace/oomtrace/output/profile"
+	"github.com/oomtrace/oomtrace/tracer"
+	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
+)
+
+// Outputs that are whole only at the end.
+const (
+	outputFolded = "folded"
+	outputPprof  = "pprof"
+)
+
+const profileHelp = `Samples page faults with the stacks that led to them: which code paths brought memory into which
+container. Figures are estimates: each fault counts as one page. Memory that comes by read and
+write into the page cache, and the kernel's own, makes no page faults. See docs/profile.md.
+
+usage: oomtrace profile [flags]     until ^C, or for as long as -d says
+
+  oomtrace profile -c /docker/ID -d 30s
+  oomtrace profile -p PID -d 30s -o pprof > memory.pb.gz && go tool pprof -top memory.pb.gz
+
+exit status: as without a command; oomtrace --help tells.
+`
+
+// renderer writes events to stdout in a form that has an end.
+type renderer interface {
+	Write(event.Event) error
+	Close() error
+}
+
+func profile(ctx context.Context, e *env, args []string) error {
+	var f liveFlags
+	var period int64
+	f.formats = []string{outputText, outputJSON, outputFolded, outputPprof}
+	fs := pflag.NewFlagSet("oomtrace profile", pflag.ContinueOnError)
+	f.addWhich(fs)
+	fs.Int64Var(&period, "period", tracer.DefaultPeriod, "of `N` page faults on a CPU look at one; 1 looks at all")
+	fs.DurationVarP(&f.duration, "duration", "d", 0, "stop `DURATION` after every hook is attached")
+	fs.DurationVarP(&f.interval, "interval", "i", 10*time.Second, "`DURATION` between profile events")
+	fs.StringVarP(&f.write, "write", "w", "", "also write a capture to `FILE`")
+	fs.StringVar(&f.readyFile, "ready-file", "", "create `FILE` when every hook is attached")
+	f.common.add(fs)
+	fs.Lookup("output").Usage = "`FORMAT` of stdout: text, json with one object a line, folded for flame graphs, or pprof"
+	switch wantsHelp, err := parse(fs, args); {
+	case err != nil:
+		return err
+	case wantsHelp:
+		return e.showHelp(profileHelp, fs)
+	}
+	if err := f.check(fs); err != nil {
+		return err
+	}
+	if period <= 0 {
+		return usagef("--period: %d is not a number of page faults", period).hinted("1 looks at every one, and costs most")
+	}
+
+	o := f.options()
+	o.Families, o.Cgroups, o.Interval, o.Period = []string{tracer.FamilyProfile}, f.selectors, f.interval, uint64(period)
+	out, err := e.renderer(f.output)
+	if err != nil {
+		return err
+	}
+	v := view{common: f.common, capture: f.write, duration: f.duration, readyFile: f.readyFile, render: out.Write}
+	err = e.trace(ctx, o, v, func() { e.sayAwaited(o) })
+	if err != nil && !errors.Is(err, errReported) {
+		return err
+	}
+	if closing := out.Close(); closing != nil && !errors.Is(closing, syscall.EPIPE) {
+		return writeError(closing)
+	}
+	return err
+}
+
+// renderer gives what writes a profile.
+func (e *env) renderer(format string) (renderer, error) {
+	columns, terminal := terminalWidth(e.stdout)
+	switch format {
+	case outputJSON:
+		return endless{jsonl.New(e.stdout)}, nil
+	case outputFolded:
+		return folded.New(e.stdout), nil
+	case outputPprof:
+		if terminal {
+			return nil, usagef("-o, --output: pprof is not for terminals").hinted("redirect it: oomtrace profile -o pprof > memory.pb.gz")
+		}
+		return pprof.New(e.stdout), nil
+	case outputText:
+		return profiletext.New(e.stdout, profiletext.Options{Width: columns}), nil
+	}
+	return nil, fmt.Errorf("no renderer for %q", format)
+}
+
+// endless is a renderer that writes each event at once.
+type endless struct{ *jsonl.Writer }
+
+func (endless) Close() error { return nil }
