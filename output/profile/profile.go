@@ -164,6 +164,9 @@ func (w *Writer) place(p *place) {
 	if p.unnamed > 0 {
 		w.line("  %s of it through code without names: stripped, generated at run time, or of a process already gone", unit.Percent(p.unnamed, p.bytes))
 	}
+	if len(p.functions) == 0 {
+		return
+	}
 	functions := make([]*function, 0, len(p.functions))
 	for _, f := range p.functions {
 		functions = append(functions, f)
@@ -193,7 +196,7 @@ func (w *Writer) place(p *place) {
 		}
 	}
 	if more := len(paths) - w.opt.Stacks; more > 0 {
-		w.line("  …and %s more stacks", unit.Count(uint64(more)))
+		w.line("  …and %s more stack%s", unit.Count(uint64(more)), map[bool]string{true: "s"}[more > 1])
 	}
 }
 

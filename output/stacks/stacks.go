@@ -27,7 +27,7 @@ const (
 
 // maxSamples bounds how many different stacks are told apart; what comes after
 // is added up without its stacks.
-const maxSamples = 1 << 18
+const maxSamples = 1 << 16
 
 // Sample is what happened at one pair of stacks, in one place.
 type Sample struct {

@@ -5,6 +5,7 @@ package trace
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"strconv"
@@ -94,7 +95,7 @@ func (w *Writer) put(r record) error {
 	}
 	w.wrote = true
 	w.buf.WriteByte('\n')
-	r.Name = clean(r.Name)
+	r.Name = cmp.Or(clean(r.Name), "?")
 	if err := w.enc.Encode(r); err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (w *Writer) onTrack(place string, tid int32, thread string, r record) error
 	if err != nil {
 		return err
 	}
-	r.PID, r.TID = n, tid
+	r.PID, r.TID, thread = n, tid, cmp.Or(thread, "?")
 	at := track{n, tid}
 	if w.named[at] != thread {
 		if len(w.named) >= maxTracks {
