@@ -65,10 +65,10 @@ const worker = "github.com/oomtrace/oomtrace/tracer."
 func TestProfileGo(t *testing.T) {
 	needRoot(t)
 	page := uint64(os.Getpagesize())
-	profiles := profileOf(t, 1, "small=16", "comm=renamed", "small=4", "zero=8")
+	profiles := profileOf(t, 1, "small=4", "comm=renamed", "small=2", "zero=3")
 	in, called := faultsIn(profiles, worker+"touchSmall", worker+"work")
-	if !aboutAll(in, 20*mib/page) || called != in {
-		t.Errorf("%d faults in touchSmall, %d of them within work, of %d pages", in, called, 20*mib/page)
+	if !aboutAll(in, 6*mib/page) || called != in {
+		t.Errorf("%d faults in touchSmall, %d of them within work, of %d pages", in, called, 6*mib/page)
 	}
 	var renamed, kernel uint64
 	for _, p := range profiles {
@@ -85,11 +85,11 @@ func TestProfileGo(t *testing.T) {
 			}
 		}
 	}
-	if !aboutAll(renamed, 4*mib/page) {
-		t.Errorf("%d faults of the renamed process, of %d pages", renamed, 4*mib/page)
+	if !aboutAll(renamed, 2*mib/page) {
+		t.Errorf("%d faults of the renamed process, of %d pages", renamed, 2*mib/page)
 	}
-	if !aboutAll(kernel, 8*mib/page) {
-		t.Errorf("%d faults in read(2), of %d pages", kernel, 8*mib/page)
+	if !aboutAll(kernel, 3*mib/page) {
+		t.Errorf("%d faults in read(2), of %d pages", kernel, 3*mib/page)
 	}
 }
 
@@ -98,13 +98,13 @@ func TestProfileGo(t *testing.T) {
 func TestProfilePeriod(t *testing.T) {
 	needRoot(t)
 	var bytes uint64
-	for _, p := range profileOf(t, 61, "small=64") {
+	for _, p := range profileOf(t, 13, "small=16") {
 		if slices.ContainsFunc(p.UserStack, func(f event.Frame) bool { return f.Function == worker+"touchSmall" }) {
 			bytes += p.Bytes
 		}
 	}
-	if bytes < 60*mib || bytes > 68*mib {
-		t.Errorf("%d bytes estimated of 64 MiB", bytes)
+	if bytes < 15*mib || bytes > 17*mib {
+		t.Errorf("%d bytes estimated of 16 MiB", bytes)
 	}
 }
 
@@ -112,14 +112,14 @@ func TestProfilePeriod(t *testing.T) {
 func TestProfileMajor(t *testing.T) {
 	needRoot(t)
 	file := filepath.Join(scratch(t), "file")
-	profiles := profileOf(t, 1, "write="+file+",4", "fadvise="+file, "touch="+file)
+	profiles := profileOf(t, 1, "write="+file+",2", "fadvise="+file, "touch="+file)
 	major := make(map[string]uint64)
 	for _, p := range profiles {
 		if len(p.UserStack) > 0 && p.UserStack[0].Function == worker+"touchFile" {
 			major[p.Fault] += p.Samples
 		}
 	}
-	if pages := uint64(4 * mib / os.Getpagesize()); !aboutAll(major[event.FaultMajor]+major[event.FaultMinor], pages) || major[event.FaultMajor] < pages/2 {
+	if pages := uint64(2 * mib / os.Getpagesize()); !aboutAll(major[event.FaultMajor]+major[event.FaultMinor], pages) || major[event.FaultMajor] < pages/2 {
 		t.Errorf("faults %v over %d pages", major, pages)
 	}
 }

@@ -23,7 +23,7 @@ func commands() []command {
 		{"latency", "where time goes in reclaim, and who evicts whose page cache", latencyReport},
 		{"record", "flight recorder: bounded disk, keeps the minutes before every kill", record},
 		{"replay", "read captures back as if live: any host's, without root", replay},
-		{"profile", "which code brings memory into containers: page faults with their stacks", profile},
+		{"profile", "which code brings memory into containers, by sampling page faults", profile},
 		{"explain", "tell of the OOM kills in a kernel log; no root, no tracing", explain},
 		{"report", "tell the story of one kill, out of a capture or a kernel log", reportCommand},
 		{"rank", "whom the kernel would kill next, and why", rank},

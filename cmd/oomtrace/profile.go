@@ -3,24 +3,14 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
 
-	"github.com/oomtrace/oomtrace/output/folded"
-	"github.com/oomtrace/oomtrace/output/pprof"
 	profiletext "github.com/oomtrace/oomtrace/output/profile"
 	"github.com/oomtrace/oomtrace/tracer"
-	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/event/jsonl"
-)
-
-// Outputs that are whole only at the end.
-const (
-	outputFolded = "folded"
-	outputPprof  = "pprof"
 )
 
 const profileHelp = `Samples page faults with the stacks that led to them: which code paths brought memory into which
@@ -34,12 +24,6 @@ usage: oomtrace profile [flags]     until ^C, or for as long as -d says
 
 exit status: as without a command; oomtrace --help tells.
 `
-
-// renderer writes events to stdout in a form that has an end.
-type renderer interface {
-	Write(event.Event) error
-	Close() error
-}
 
 func profile(ctx context.Context, e *env, args []string) error {
 	var f liveFlags
@@ -69,12 +53,21 @@ func profile(ctx context.Context, e *env, args []string) error {
 
 	o := f.options()
 	o.Families, o.Cgroups, o.Interval, o.Period = []string{tracer.FamilyProfile}, f.selectors, f.interval, uint64(period)
-	out, err := e.renderer(f.output)
-	if err != nil {
-		return err
+	var out renderer
+	switch f.output {
+	case outputText:
+		columns, _ := terminalWidth(e.stdout)
+		out = profiletext.New(e.stdout, profiletext.Options{Width: columns})
+	case outputJSON:
+		out = endless{jsonl.New(e.stdout)}
+	default:
+		if err := e.sparesTerminal(f.output); err != nil {
+			return err
+		}
+		out = newRenderer(f.output, e.stdout)
 	}
 	v := view{common: f.common, capture: f.write, duration: f.duration, readyFile: f.readyFile, render: out.Write}
-	err = e.trace(ctx, o, v, func() { e.sayAwaited(o) })
+	err := e.trace(ctx, o, v, func() { e.sayAwaited(o) })
 	if err != nil && !errors.Is(err, errReported) {
 		return err
 	}
@@ -82,25 +75,6 @@ func profile(ctx context.Context, e *env, args []string) error {
 		return writeError(closing)
 	}
 	return err
-}
-
-// renderer gives what writes a profile.
-func (e *env) renderer(format string) (renderer, error) {
-	columns, terminal := terminalWidth(e.stdout)
-	switch format {
-	case outputJSON:
-		return endless{jsonl.New(e.stdout)}, nil
-	case outputFolded:
-		return folded.New(e.stdout), nil
-	case outputPprof:
-		if terminal {
-			return nil, usagef("-o, --output: pprof is not for terminals").hinted("redirect it: oomtrace profile -o pprof > memory.pb.gz")
-		}
-		return pprof.New(e.stdout), nil
-	case outputText:
-		return profiletext.New(e.stdout, profiletext.Options{Width: columns}), nil
-	}
-	return nil, fmt.Errorf("no renderer for %q", format)
 }
 
 // endless is a renderer that writes each event at once.

@@ -43,6 +43,9 @@ func replay(ctx context.Context, e *env, args []string) error {
 	if err := f.check(fs); err != nil {
 		return err
 	}
+	if err := e.sparesTerminal(f.form); err != nil {
+		return err
+	}
 	p := &player{env: e, replayFlags: &f}
 	for _, name := range fs.Args() {
 		s, err := p.open(name)

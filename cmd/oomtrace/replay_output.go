@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -34,6 +35,7 @@ func replayOutputMakers() map[string]func(p *player, severalHosts bool) replayOu
 			out := newSlack(p.stdout)
 			return &replayJSON{jsonl.New(out), out}
 		},
+		outputFolded: newReplayRendered, outputPprof: newReplayRendered, outputTrace: newReplayRendered,
 	}
 }
 
@@ -58,6 +60,29 @@ type replayJSON struct {
 
 func (o *replayJSON) put(_ string, r *capture.Record) error { return o.lines.WriteLine(r.Line) }
 func (o *replayJSON) close() error                          { return o.out.close() }
+
+// replayRendered is for outputs that take the events of all hosts together.
+type replayRendered struct {
+	renderer
+	out *slack
+}
+
+func newReplayRendered(p *player, _ bool) replayOutput {
+	out := newSlack(p.stdout)
+	return &replayRendered{newRenderer(p.form, out), out}
+}
+
+func (o *replayRendered) put(_ string, r *capture.Record) error {
+	ev, err := r.Event()
+	if err != nil {
+		return nil // told by now
+	}
+	return o.Write(ev)
+}
+
+func (o *replayRendered) close() error {
+	return errors.Join(o.Close(), o.out.close())
+}
 
 // replayText renders each host's events by a writer of its own: page sizes,
 // days and incidents are theirs.

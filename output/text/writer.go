@@ -101,6 +101,8 @@ func (w *Writer) Write(e event.Event) error {
 		w.rank(e)
 	case *event.Inspect:
 		w.inspect(e)
+	case *event.Profile:
+		w.profile(e)
 	case *event.Lost:
 		w.lost(e)
 	case *event.Summary:
