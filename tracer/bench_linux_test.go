@@ -141,6 +141,33 @@ func cpuOf(b *testing.B, g *group, words []string) time.Duration {
 	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }
 
+// BenchmarkProfile gives the CPU time of a workload that only faults memory in,
+// profiled against not, by period.
+func BenchmarkProfile(b *testing.B) {
+	needRoot(b)
+	g := newGroup(b)
+	words := []string{"small=256", "small=256"}
+	fmt.Println("CPU time of a workload that touches fresh memory, profiled over not:")
+	for b.Loop() {
+		for _, period := range []uint64{1, 13, DefaultPeriod, 509} {
+			var ratios []float64
+			for range 9 {
+				without := cpuOf(b, g, words)
+				_, stop := benchTrace(b, Options{Families: []string{FamilyProfile}, Period: period}, nil)
+				with := cpuOf(b, g, words)
+				stop()
+				ratios = append(ratios, float64(with)/float64(without))
+			}
+			slices.Sort(ratios)
+			budget := ""
+			if period == DefaultPeriod {
+				budget = "   budget <= 1.03"
+			}
+			report("period %-4d median %.3f of %d pairs, quartiles %.3f to %.3f%s", period, median(ratios), len(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75), budget)
+		}
+	}
+}
+
 // BenchmarkKill gives the time from the victim's being marked to its event's
 // reaching the sink.
 func BenchmarkKill(b *testing.B) {
