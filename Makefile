@@ -82,7 +82,7 @@ unit: root runtimes ## unit tests, seeds of the fuzz tests, and live tests on th
 .PHONY: runtimes
 runtimes:
 	$(GO) run ./cmd/vmtest --runtimes
-	CGO_ENABLED=0 $(GO) build -C tracer/testdata/cri -trimpath -o $(CURDIR)/bin/cri .
+	CGO_ENABLED=0 $(GO) build -C tracer/testdata/cri -trimpath -ldflags '-s -w' -o $(CURDIR)/bin/cri .
 
 .PHONY: test-guests
 test-guests: ## live tests on other kernels in QEMU: KERNEL=6.12 CGROUP=v2 RUN=TestKills JOBS=1

@@ -2,7 +2,9 @@ package tracer
 
 import (
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,7 +16,7 @@ import (
 // runc and crun alone: a container's name is its id, and its cgroup may be called
 // anything.
 func TestRunc(t *testing.T) {
-	r := newRuntimes(t)
+	r := newRuntimes(t, "runc")
 	root := r.at("runc")
 	x := r.trace(Options{Cgroups: []Selector{{Container: "web"}}}, container.Root{Runtime: container.Runc, Dir: root})
 	path := r.top.path + "/anything"
@@ -41,7 +43,7 @@ func TestRunc(t *testing.T) {
 }
 
 func TestCrun(t *testing.T) {
-	r := newRuntimes(t)
+	r := newRuntimes(t, "crun")
 	root := r.at("crun")
 	x := r.trace(Options{}, container.Root{Runtime: container.Crun, Dir: root})
 	path := r.top.path + "/anything"
@@ -63,8 +65,11 @@ func TestCrun(t *testing.T) {
 // Containers that live for some 20 ms, several at once, in cgroups whose paths do
 // not name them: each kill has the right name.
 func TestBriefContainers(t *testing.T) {
-	const containers, together = 200, 4
-	r := newRuntimes(t)
+	containers, together := 200, 4
+	if inGuest() {
+		containers = 10
+	}
+	r := newRuntimes(t, "runc")
 	root := r.at("runc")
 	x := r.trace(Options{}, container.Root{Runtime: container.Runc, Dir: root})
 	r.rootfs()
@@ -124,4 +129,30 @@ func TestBriefContainers(t *testing.T) {
 	if right != containers || len(seen) != containers {
 		t.Errorf("%d right, %d different names", right, len(seen))
 	}
+}
+
+// The tracer reads of a container when all of it is gone: cgroup, state, bundle.
+func TestNamesWhenAllIsGone(t *testing.T) {
+	r := newRuntimes(t, "runc")
+	root := r.at("runc")
+	x := r.trace(Options{Families: []string{FamilyOOM, FamilyCgroup}}, container.Root{Runtime: container.Runc, Dir: root})
+	held := make(chan struct{})
+	x.mu.Lock()
+	x.hold = held
+	x.mu.Unlock()
+	r.rootfs() // the first event now holds the reader up
+	path := r.top.path + "/anything"
+	r.top.child("holds").remove()
+	b := r.bundle("gone", path, hogLimit, nil, hog()...)
+	r.run(137, "runc", "--root", root, "run", "--bundle", b, "shop-7")
+	if err := os.RemoveAll(b); err != nil {
+		t.Fatal(err)
+	}
+	if exists(filepath.Join(root, "shop-7")) || exists(r.top.m.Dir(path)) {
+		t.Fatal("it is not gone")
+	}
+	close(held)
+	want := &event.Container{ID: "shop-7", Name: "shop-7", Runtime: container.Runc}
+	r.wantContainer(killIn(x, path), want, want)
+	x.stop()
 }
