@@ -15,7 +15,7 @@ const (
 	// logSettles is how long a kill waits for the log, where hooks do not tell all.
 	// The kernel writes the report before it kills, so it is mostly there; but it
 	// limits how many it writes.
-	logSettles = 3 * time.Millisecond
+	logSettles = time.Millisecond
 	// logAlone is when a report that no hook has told of becomes an event itself.
 	logAlone = time.Second
 	// logKept is how long reports are kept for lines that follow.
