@@ -19,7 +19,7 @@ const (
 	// kindsStalled and kindsPressed are how often the processes of a cgroup are
 	// compared at most: while they stall, when reclaim finds nothing.
 	kindsStalled = time.Second
-	kindsPressed = 50 * time.Millisecond
+	kindsPressed = 250 * time.Millisecond
 	// kindsLargest is the largest process whose mappings are read: the kernel
 	// walks all page tables of it.
 	kindsLargest = 4 << 30
