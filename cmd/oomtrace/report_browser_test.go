@@ -162,7 +162,7 @@ func screenshot(t *testing.T, chromium func(...string) string, url, dir string, 
 	t.Helper()
 	file := filepath.Join(dir, "shot.png")
 	_ = os.Remove(file)
-	chromium(append(args, "--window-size=1000,1400", "--screenshot="+file, url)...)
+	chromium(append(args, "--window-size=1000,2400", "--screenshot="+file, url)...)
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)

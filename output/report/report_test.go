@@ -204,7 +204,7 @@ func TestOtherHost(t *testing.T) {
 	other := header()
 	other.Host, other.BootID = "node-8", "b2"
 	s := stories(t, Options{}, header(), sample(-2*time.Second, shop, 1, 1, 1), stall(-time.Second, checkout, 1), other, kill(0, "k1"))[0]
-	if s.Header.Host != "node-8" || s.Memory != nil && len(s.Memory) > 0 || s.Stalls != nil {
+	if s.Header.Host != "node-8" || len(s.Memory) > 0 || s.Stalls != nil {
 		t.Errorf("%+v", s)
 	}
 }
