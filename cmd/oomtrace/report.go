@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -138,7 +139,7 @@ func reportCommand(ctx context.Context, e *env, args []string) error {
 	defer out.discard()
 	told, damage := 0, damage{name: name}
 	write := f.writer(e, out)
-	stories := report.Read(in.records, report.Options{From: in.from, Incident: f.incident, All: f.all || f.list})
+	stories := report.Read(in.records, report.Options{From: in.from, Incident: f.incident, All: f.all || f.list, At: killTime(name)})
 	for s, err := range stories {
 		if err != nil {
 			damage.add(err)
@@ -159,6 +160,17 @@ func reportCommand(ctx context.Context, e *env, args []string) error {
 		return err
 	}
 	return damage.error()
+}
+
+// killTime is the kill that a recorder's file is named by: what follows it within
+// seconds is in the file too.
+func killTime(name string) time.Time {
+	at, _, ok := strings.Cut(filepath.Base(name), "-kill-")
+	t, err := time.Parse("20060102T150405.000Z", at)
+	if !ok || err != nil {
+		return time.Time{}
+	}
+	return t
 }
 
 // nothing says that there was nothing to tell.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -158,6 +159,19 @@ func TestReportFile(t *testing.T) {
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 4 {
 		t.Errorf("beside the reports are left: %v", left)
+	}
+}
+
+// A recorder's file is about the kill that it is named by.
+func TestReportKillTime(t *testing.T) {
+	want := time.Date(2026, 11, 24, 19, 44, 48, 643e6, time.UTC)
+	for name, want := range map[string]time.Time{
+		"a/20261124T194448.643Z-kill-checkout.zst": want, "20261124T194448.643Z-kill-.zst": want,
+		"a/20261124T194448.643Z-thrash-x.zst": {}, "x-kill-y": {}, "": {}, "-": {}, "trace.zst": {},
+	} {
+		if got := killTime(name); !got.Equal(want) {
+			t.Errorf("%q: %v", name, got)
+		}
 	}
 }
 

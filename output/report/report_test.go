@@ -146,6 +146,13 @@ func TestSelection(t *testing.T) {
 	if got := ids(Options{Incident: "none"}); got != nil {
 		t.Errorf("none: %q", got)
 	}
+	at := kill(-10*time.Second, "").Time.Truncate(time.Millisecond)
+	if got := ids(Options{At: at}); !slices.Equal(got, []string{"before"}) {
+		t.Errorf("by its time: %q", got)
+	}
+	if got := ids(Options{At: at.Add(time.Second)}); !slices.Equal(got, []string{"k1"}) {
+		t.Errorf("by a time at which there was none: %q", got)
+	}
 	// All at once is no other than one at a time.
 	all := stories(t, Options{All: true}, stream()...)
 	for i, id := range []string{"before", "k1"} {

@@ -12,6 +12,8 @@ type Options struct {
 	From     string // FromCapture or FromLog
 	Incident string // the one with this id; "" is the last
 	All      bool   // every one
+	// At picks, in place of the last, the kill of that millisecond, if there is one.
+	At time.Time
 }
 
 // What of a stream is kept. A story looks at this much time, and at no more than
@@ -73,6 +75,7 @@ type reader struct {
 	open   []*pending
 	ready  []*pending
 	unread int
+	found  bool // the kill that is asked for by its time
 }
 
 // pending is a story while what belongs to it still comes.
@@ -167,7 +170,11 @@ func (r *reader) kill(k *event.OOMKill) {
 		return
 	}
 	if !r.opt.All {
+		if r.found {
+			return
+		}
 		r.open = r.open[:0] // the last is meant
+		r.found = !r.opt.At.IsZero() && k.Time.Truncate(time.Millisecond).Equal(r.opt.At)
 	}
 	if len(r.open) == maxOpen {
 		r.ready = append(r.ready, r.open[0])
