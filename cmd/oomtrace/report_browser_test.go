@@ -62,7 +62,7 @@ func TestReportInBrowser(t *testing.T) {
 		return "file://" + file
 	}
 	policy := regexp.MustCompile(`<meta http-equiv="Content-Security-Policy"[^>]*>`)
-	for _, input := range []string{shopCapture, hostileCapture, oldLog} {
+	for _, input := range []string{shopCapture, hostileCapture} {
 		t.Run(filepath.Base(input), func(t *testing.T) {
 			code, html, stderr := reported(t, nil, "-o", "html", input)
 			_, facts, _ := reported(t, nil, "-o", "json", input)
@@ -74,7 +74,17 @@ func TestReportInBrowser(t *testing.T) {
 			if open == html {
 				t.Fatal("the page has no content security policy")
 			}
+			if input == shopCapture {
+				// That scripts do run here shows that a page without one has none.
+				open = strings.Replace(open, "</main>", canary+"</main>", 1)
+			}
 			dom := chromium("--dump-dom", page("open.html", open))
+			if input == shopCapture {
+				if !strings.Contains(dom, `data-ran="yes"`) {
+					t.Error("scripts do not run here at all: this test would not see one")
+				}
+				dom = strings.Replace(strings.Replace(dom, canary, "", 1), ` data-ran="yes"`, "", 1)
+			}
 			if strings.Contains(dom, "<script") || strings.Contains(dom, "data-ran") || regexp.MustCompile(`<[^<>"]*\son[a-z]+=`).MatchString(dom) {
 				t.Error("something of the page is a script")
 			}
@@ -86,11 +96,7 @@ func TestReportInBrowser(t *testing.T) {
 			if input != shopCapture {
 				return
 			}
-			withCanary := strings.Replace(open, "</main>", canary+"</main>", 1)
-			if dom := chromium("--dump-dom", page("canary.html", withCanary)); !strings.Contains(dom, `data-ran="yes"`) {
-				t.Error("scripts do not run here at all: this test would not have seen one")
-			}
-			withCanary = strings.Replace(html, "</main>", canary+"</main>", 1)
+			withCanary := strings.Replace(html, "</main>", canary+"</main>", 1)
 			if dom := chromium("--dump-dom", page("policy.html", withCanary)); strings.Contains(dom, "data-ran") {
 				t.Error("the page's policy lets a script run")
 			}
