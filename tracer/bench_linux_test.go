@@ -128,7 +128,7 @@ func BenchmarkThrash(b *testing.B) {
 		}
 	}
 	slices.Sort(ratios)
-	fmt.Println("CPU time of a workload that thrashes its page cache, traced (everything on) over untraced:")
+	fmt.Println("CPU time of a workload that thrashes its page cache, traced (everything on, histograms and refaults too) over untraced:")
 	report("median %.3f of %d pairs, quartiles %.3f to %.3f   budget <= 1.03", median(ratios), len(ratios), quantile(ratios, 0.25), quantile(ratios, 0.75))
 }
 
