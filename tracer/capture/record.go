@@ -54,25 +54,29 @@ func newRecord(line []byte) Record {
 	return r
 }
 
-var errNoEvent = errors.New("it is no event")
+var errSyntax = errors.New("it is no JSON")
 
-// peek reads the fields of r.Line that stand at its top level.
+// peek reads the fields of r.Line that stand at its top level, and checks the
+// syntax of all of it.
 func (r *Record) peek() error {
-	if !json.Valid(r.Line) {
-		return errors.New("it is no JSON")
+	line := r.Line
+	if len(line) == 0 || line[0] != '{' {
+		if i := skip(line, 0, 0); i < 0 || i != len(line) {
+			return errSyntax
+		}
+		return errors.New("it is no event")
 	}
-	line, i := r.Line, space(r.Line, 0)
-	if line[i] != '{' {
-		return errNoEvent
-	}
-	// What follows may rely on the syntax.
 	var at []byte
-	for i = space(line, i+1); line[i] != '}'; {
+	i := space(line, 1)
+	for more := i < len(line) && line[i] != '}'; more; {
 		key := i
-		i = value(line, i)
-		name := line[key:i]
-		from := space(line, space(line, i)+1) // behind the colon
-		i = value(line, from)
+		if i = member(line, i); i < 0 {
+			return errSyntax
+		}
+		name, from := line[key:i], space(line, space(line, i)+1) // behind the colon
+		if i = skip(line, from, 1); i < 0 {
+			return errSyntax
+		}
 		switch string(name) {
 		case `"type"`:
 			r.Type = text(line[from:i])
@@ -83,9 +87,13 @@ func (r *Record) peek() error {
 				r.Duration = time.Duration(n)
 			}
 		}
-		if i = space(line, i); line[i] == ',' {
+		i = space(line, i)
+		if more = i < len(line) && line[i] == ','; more {
 			i = space(line, i+1)
 		}
+	}
+	if i != len(line)-1 || line[i] != '}' {
+		return errSyntax
 	}
 	if r.Type == "" {
 		return errors.New("it is no event: it has no type")
@@ -95,51 +103,6 @@ func (r *Record) peek() error {
 		r.Time, err = parseTime(at)
 	}
 	return err
-}
-
-func space(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
-		i++
-	}
-	return i
-}
-
-// value gives the end of the JSON value that begins at b[i].
-func value(b []byte, i int) int {
-	switch b[i] {
-	case '"':
-		return quoted(b, i)
-	case '{', '[':
-		depth := 0
-		for {
-			switch b[i] {
-			case '"':
-				i = quoted(b, i)
-				continue
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return i + 1
-				}
-			}
-			i++
-		}
-	}
-	for i < len(b) && b[i] != ',' && b[i] != '}' && b[i] != ']' && b[i] > ' ' {
-		i++
-	}
-	return i
-}
-
-// quoted gives the end of the string whose quote is b[i].
-func quoted(b []byte, i int) int {
-	for i++; b[i] != '"'; i++ {
-		if b[i] == '\\' {
-			i++
-		}
-	}
-	return i + 1
 }
 
 // text reads a JSON string. The types that there are need no memory.
