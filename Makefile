@@ -102,6 +102,7 @@ fuzz: ## run every fuzz test for FUZZTIME=10s
 .PHONY: bench
 bench: root ## measure the overhead beside its budget (root; takes minutes, wants an idle machine)
 	$(GO) test ./tracer -run '^$$' -bench . -benchtime 1x -timeout 30m $(EXEC)
+	$(GO) test ./cmd/oomtrace -run '^$$' -bench . -benchtime 1x
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck; import rules and file sizes are checked by the tests

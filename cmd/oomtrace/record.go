@@ -50,6 +50,10 @@ func record(ctx context.Context, e *env, args []string) (err error) {
 	o.MemoryInterval = min(memoryInterval, f.interval)
 	o.Warn = func(msg string) { e.say("%s", msg) }
 
+	// From here on, for it would end the process.
+	pins := make(chan os.Signal, 1)
+	signal.Notify(pins, syscall.SIGUSR1)
+	defer signal.Stop(pins)
 	rec, err := recorder.Open(f.recorder(e.say))
 	if err != nil {
 		return err
@@ -71,9 +75,6 @@ func record(ctx context.Context, e *env, args []string) (err error) {
 		}
 		defer ready.abort()
 	}
-	pins := make(chan os.Signal, 1)
-	signal.Notify(pins, syscall.SIGUSR1)
-	defer signal.Stop(pins)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

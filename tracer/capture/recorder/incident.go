@@ -185,7 +185,7 @@ func (d *disk) start(p *pin) error {
 	if first < 0 {
 		return nil
 	}
-	frames := d.ring.index[first:]
+	frames := slices.Clone(d.ring.index[first:]) // the ring may have to make room meanwhile
 	// The newest are what matters most, and what is yet to come.
 	room := d.incidentRoom() / 4 * 3
 	for n := len(frames) - 1; n >= 0; n-- {

@@ -57,7 +57,8 @@ type Recorder struct {
 	header []byte
 	places *capture.Places
 	names  map[uint64]*place
-	pins   []*pin // asked for, not begun
+	pins   []*pin    // asked for, not begun
+	pinned time.Time // when a trigger closed a frame last
 	lost   losses
 	closed bool
 }
@@ -166,7 +167,12 @@ func (r *Recorder) add(e event.Event) error {
 	r.places.Of(e, r.note)
 	for i := range r.opts.Triggers {
 		if r.opts.Triggers[i].fires(e, rec.Duration) {
-			r.flush() // what led to it should be on disk whatever comes now
+			// What led to it should be on disk whatever comes now. Long stalls come in
+			// numbers: a frame for each would be too many.
+			if r.opts.Triggers[i].Kind != Stall || time.Since(r.pinned) > 100*time.Millisecond {
+				r.flush()
+				r.pinned = time.Now()
+			}
 			r.pin(newPin(r.opts.Triggers[i].Kind, e, rec.End()))
 			return nil
 		}
