@@ -146,7 +146,7 @@ func cpuOf(b *testing.B, g *group, words []string) time.Duration {
 func BenchmarkProfile(b *testing.B) {
 	needRoot(b)
 	g := newGroup(b)
-	words := []string{"small=256", "small=256"}
+	words := []string{"small=256"}
 	fmt.Println("CPU time of a workload that touches fresh memory, profiled over not:")
 	for b.Loop() {
 		for _, period := range []uint64{1, 13, DefaultPeriod, 509} {

@@ -12,15 +12,17 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-// profileOf runs a workload of its own cgroup under a profile of that, every
-// fault looked at, and gives the profile.
-func profileOf(t *testing.T, period uint64, words ...string) []*event.Profile {
+// profileOf runs a workload in a cgroup of its own under a profile of that, and
+// gives what was told until it is enough. The workload does not end by itself:
+// the names of its functions are to be had while it lives.
+func profileOf(t *testing.T, period uint64, enough func([]*event.Profile) bool, words ...string) []*event.Profile {
 	t.Helper()
 	g := newGroup(t)
 	x := startTrace(t, Options{
 		Families: []string{FamilyProfile}, Cgroups: []Selector{{ID: g.id()}}, Period: period, Interval: 50 * time.Millisecond,
 	})
-	g.run(words...)
+	g.start(words...)
+	waitFor(x, func(events []event.Event) (bool, bool) { return true, enough(of[*event.Profile](events)) })
 	events := x.stop()
 	if lost := of[*event.Lost](events); len(lost) > 0 {
 		t.Errorf("lost: %+v", lost[0])
@@ -65,7 +67,11 @@ const worker = "github.com/oomtrace/oomtrace/tracer."
 func TestProfileGo(t *testing.T) {
 	needRoot(t)
 	page := uint64(os.Getpagesize())
-	profiles := profileOf(t, 1, "small=4", "comm=renamed", "small=2", "zero=3")
+	profiles := profileOf(t, 1, func(profiles []*event.Profile) bool {
+		in, _ := faultsIn(profiles, worker+"touchSmall", worker+"work")
+		zero, _ := faultsIn(profiles, worker+"readZero", worker+"work")
+		return in >= 6*mib/page && zero >= 3*mib/page
+	}, "small=4", "comm=renamed", "small=2", "zero=3", "wait")
 	in, called := faultsIn(profiles, worker+"touchSmall", worker+"work")
 	if !aboutAll(in, 6*mib/page) || called != in {
 		t.Errorf("%d faults in touchSmall, %d of them within work, of %d pages", in, called, 6*mib/page)
@@ -98,11 +104,19 @@ func TestProfileGo(t *testing.T) {
 func TestProfilePeriod(t *testing.T) {
 	needRoot(t)
 	var bytes uint64
-	for _, p := range profileOf(t, 13, "small=16") {
-		if slices.ContainsFunc(p.UserStack, func(f event.Frame) bool { return f.Function == worker+"touchSmall" }) {
-			bytes += p.Bytes
+	touched := func(profiles []*event.Profile) bool {
+		bytes = 0
+		waiting := false
+		for _, p := range profiles {
+			if slices.ContainsFunc(p.UserStack, func(f event.Frame) bool { return f.Function == worker+"touchSmall" }) {
+				bytes += p.Bytes
+			}
+			waiting = waiting || p.Process.Comm == "done"
 		}
+		return waiting
 	}
+	// What comes after it says that it is over.
+	profileOf(t, 13, touched, "small=16", "comm=done", "zero=1", "wait")
 	if bytes < 15*mib || bytes > 17*mib {
 		t.Errorf("%d bytes estimated of 16 MiB", bytes)
 	}
@@ -112,32 +126,38 @@ func TestProfilePeriod(t *testing.T) {
 func TestProfileMajor(t *testing.T) {
 	needRoot(t)
 	file := filepath.Join(scratch(t), "file")
-	profiles := profileOf(t, 1, "write="+file+",2", "fadvise="+file, "touch="+file)
+	pages := uint64(2 * mib / os.Getpagesize())
 	major := make(map[string]uint64)
-	for _, p := range profiles {
-		if len(p.UserStack) > 0 && p.UserStack[0].Function == worker+"touchFile" {
-			major[p.Fault] += p.Samples
+	profileOf(t, 1, func(profiles []*event.Profile) bool {
+		clear(major)
+		for _, p := range profiles {
+			if len(p.UserStack) > 0 && p.UserStack[0].Function == worker+"touchFile" {
+				major[p.Fault] += p.Samples
+			}
 		}
-	}
-	if pages := uint64(2 * mib / os.Getpagesize()); !aboutAll(major[event.FaultMajor]+major[event.FaultMinor], pages) || major[event.FaultMajor] < pages/2 {
+		return major[event.FaultMajor]+major[event.FaultMinor] >= pages
+	}, "write="+file+",2", "fadvise="+file, "touch="+file, "wait")
+	if !aboutAll(major[event.FaultMajor]+major[event.FaultMinor], pages) || major[event.FaultMajor] < pages/2 {
 		t.Errorf("faults %v over %d pages", major, pages)
 	}
 }
 
 const growC = `
 #include <sys/mman.h>
+#include <unistd.h>
 __attribute__((noinline)) void fill_known(char *p, long n) { madvise(p, n, MADV_NOHUGEPAGE); for (long i = 0; i < n; i += 4096) ((volatile char *)p)[i] = 1; }
 __attribute__((noinline)) int grow_known(long n) { char *p = mmap(0, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); fill_known(p, n); return p[n - 4096]; }
-int main(void) { return grow_known(8 << 20) - 1; }
+int main(void) { grow_known(8 << 20); return pause(); }
 `
 
 const growCpp = `
 #include <sys/mman.h>
+#include <unistd.h>
 namespace shop { template <class T> struct Cart {
 	__attribute__((noinline)) int fill(long n) { T *p = (T *)mmap(0, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0); madvise(p, n, MADV_NOHUGEPAGE); for (long i = 0; i < n; i += 4096) ((volatile T *)p)[i] = 1; return p[n - 4096]; }
 }; }
 __attribute__((noinline)) int checkout(long n) { shop::Cart<char> c; return c.fill(n) - 1; }
-int main() { return checkout(8 << 20); }
+int main() { checkout(8 << 20); return pause(); }
 `
 
 // compile makes a program of C or C++.
@@ -171,9 +191,12 @@ func TestProfileC(t *testing.T) {
 	} {
 		t.Run(c.compiler, func(t *testing.T) {
 			program := compile(t, c.compiler, c.name, c.source, flags...)
-			profiles := profileOf(t, 1, "exec="+program)
-			in, called := faultsIn(profiles, c.function, c.caller)
 			pages := uint64(8 * mib / os.Getpagesize())
+			profiles := profileOf(t, 1, func(profiles []*event.Profile) bool {
+				in, _ := faultsIn(profiles, c.function, c.caller)
+				return in >= pages
+			}, "exec="+program)
+			in, called := faultsIn(profiles, c.function, c.caller)
 			if !aboutAll(in, pages) || called != in {
 				t.Errorf("%d faults in %s, %d of them within %s, of %d pages", in, c.function, called, c.caller, pages)
 			}
@@ -186,4 +209,30 @@ func TestProfileC(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A stall says which of the program's code ran into it, with its kernel stack.
+func TestStallUserStack(t *testing.T) {
+	eachTier(t, func(t *testing.T, tier string) {
+		dir := scratch(t)
+		g := newGroup(t).limit(24 * mib)
+		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyReclaim}, Stacks: true, Cgroups: []Selector{{ID: g.id()}}})
+		g.run("write=" + filepath.Join(dir, "file") + ",48")
+		stalls, of48 := 0, 0
+		for _, r := range of[*event.Reclaim](x.stop()) {
+			if r.Kind != event.ReclaimMemcgLimit || r.Process.Comm == "" {
+				continue
+			}
+			stalls++
+			i := slices.IndexFunc(r.UserStack, func(f event.Frame) bool { return f.Function == worker+"do" })
+			if i >= 0 && slices.ContainsFunc(r.UserStack[:i], func(f event.Frame) bool { return f.Function == "syscall.write" }) &&
+				slices.ContainsFunc(r.Stack, func(f string) bool { return strings.HasPrefix(f, "vfs_write+") }) {
+				of48++
+			}
+		}
+		// Some are the runtime's own faults.
+		if of48 == 0 || of48 < stalls*9/10 {
+			t.Errorf("%d of %d stalls are of the write", of48, stalls)
+		}
+	})
 }

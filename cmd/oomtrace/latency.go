@@ -54,13 +54,13 @@ func (f *latencyFlags) add(fs *pflag.FlagSet) {
 		}
 		fs.AddFlag(flag)
 	})
-	fs.StringVarP(&f.form, "output", "o", outputText, "`FORMAT` of stdout: text, json (one object), or html (one page that needs nothing else)")
+	fs.StringVarP(&f.form, "output", "o", outputText, "`FORMAT` of stdout: text, json (one object), html (one page that needs nothing else), folded (stacks for flame graphs), pprof, or trace (for ui.perfetto.dev)")
 	fs.StringVar(&f.sort, "sort", latency.SortKeys()[0], "sort containers by `KEY`: "+strings.Join(latency.SortKeys(), ", "))
 	fs.IntVar(&f.top, "top", 10, "list at most `N` containers, threads and files")
 }
 
 func (f *latencyFlags) check(fs *pflag.FlagSet) error {
-	if err := oneOf("-o, --output", f.form, outputText, outputJSON, outputHTML); err != nil {
+	if err := oneOf("-o, --output", f.form, outputText, outputJSON, outputHTML, outputFolded, outputPprof, outputTrace); err != nil {
 		return err
 	}
 	if err := oneOf("--sort", f.sort, latency.SortKeys()...); err != nil {
@@ -89,7 +89,7 @@ func (f *latencyFlags) check(fs *pflag.FlagSet) error {
 	if err := f.liveFlags.check(flags); err != nil {
 		return err
 	}
-	if !f.minStallSet && fs.NArg() == 0 {
+	if !f.minStallSet && fs.NArg() == 0 && !rendered(f.form) {
 		f.minStall = shortestThreadStall
 	}
 	return nil
@@ -109,14 +109,17 @@ func latencyReport(ctx context.Context, e *env, args []string) error {
 	if err := f.check(fs); err != nil {
 		return err
 	}
+	if rendered(f.form) {
+		return e.latencyRendered(ctx, &f, fs.Args())
+	}
 	c := latency.New()
 	var failed error
 	if fs.NArg() > 0 {
-		failed = e.latencyOf(ctx, &f, c, fs.Args())
+		failed = e.latencyOf(ctx, &f, c.Add, fs.Args())
 		if failed != nil && !errors.Is(failed, errReported) {
 			return failed
 		}
-	} else if err := e.latencyLive(ctx, &f, c); err != nil {
+	} else if err := e.latencyLive(ctx, &f, view{mute: true, saw: c.Live}); err != nil {
 		return err
 	}
 	if c.Hosts() > 1 {
@@ -128,14 +131,21 @@ func latencyReport(ctx context.Context, e *env, args []string) error {
 	return failed
 }
 
-func (e *env) latencyLive(ctx context.Context, f *latencyFlags, c *latency.Collector) error {
+// latencyLive traces; where events go is in v.
+func (e *env) latencyLive(ctx context.Context, f *latencyFlags, v view) error {
 	o := f.options()
 	o.Families = []string{
 		tracer.FamilyOOM, tracer.FamilyReclaim, tracer.FamilyKswapd, tracer.FamilyThrottle, tracer.FamilyCache, tracer.FamilyStalls, tracer.FamilyThrash,
 	}
 	o.Cgroups, o.Interval, o.MinStall = f.selectors, f.interval, f.minStall
-	view := view{common: f.common, mute: true, capture: f.write, duration: f.duration, readyFile: f.readyFile, saw: c.Live}
-	return e.trace(ctx, o, view, func() {
+	if rendered(f.form) {
+		o.Stacks = true
+		if f.form == outputTrace {
+			o.Families = append(o.Families, tracer.FamilyMemory)
+		}
+	}
+	v.common, v.capture, v.duration, v.readyFile = f.common, f.write, f.duration, f.readyFile
+	return e.trace(ctx, o, v, func() {
 		e.sayAwaited(o)
 		if f.duration == 0 {
 			e.say("tracing until ^C, then comes the report")
@@ -144,7 +154,7 @@ func (e *env) latencyLive(ctx context.Context, f *latencyFlags, c *latency.Colle
 }
 
 // latencyOf takes captures in, one behind the other.
-func (e *env) latencyOf(ctx context.Context, f *latencyFlags, c *latency.Collector, names []string) error {
+func (e *env) latencyOf(ctx context.Context, f *latencyFlags, add func(event.Event), names []string) error {
 	replay := &replayFlags{cgroups: f.cgroups, containers: f.containers, pods: f.pods, form: outputText}
 	replay.filter.MinStall = f.minStall
 	if err := replay.places(); err != nil {
@@ -181,7 +191,7 @@ func (e *env) latencyOf(ctx context.Context, f *latencyFlags, c *latency.Collect
 				p.say("%s: %s event: %v", in.name, r.Type, err)
 				continue
 			}
-			c.Add(ev)
+			add(ev)
 		}
 	}
 	switch {

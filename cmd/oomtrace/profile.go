@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -67,14 +65,7 @@ func profile(ctx context.Context, e *env, args []string) error {
 		out = newRenderer(f.output, e.stdout)
 	}
 	v := view{common: f.common, capture: f.write, duration: f.duration, readyFile: f.readyFile, render: out.Write}
-	err := e.trace(ctx, o, v, func() { e.sayAwaited(o) })
-	if err != nil && !errors.Is(err, errReported) {
-		return err
-	}
-	if closing := out.Close(); closing != nil && !errors.Is(closing, syscall.EPIPE) {
-		return writeError(closing)
-	}
-	return err
+	return finish(out, e.trace(ctx, o, v, func() { e.sayAwaited(o) }))
 }
 
 // endless is a renderer that writes each event at once.

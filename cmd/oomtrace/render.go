@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"io"
+	"syscall"
 
 	"github.com/oomtrace/oomtrace/output/folded"
 	"github.com/oomtrace/oomtrace/output/pprof"
@@ -22,6 +25,11 @@ type renderer interface {
 	Close() error
 }
 
+// rendered tells whether an output is one of these.
+func rendered(format string) bool {
+	return format == outputFolded || format == outputPprof || format == outputTrace
+}
+
 // newRenderer gives what writes one of these outputs to w.
 func newRenderer(format string, w io.Writer) renderer {
 	switch format {
@@ -39,4 +47,50 @@ func (e *env) sparesTerminal(format string) error {
 		return usagef("-o, --output: pprof is not for terminals").hinted("redirect it to a file, and open that with: go tool pprof -http=: FILE")
 	}
 	return nil
+}
+
+// latencyRendered writes stalls one by one, where the report has sums.
+func (e *env) latencyRendered(ctx context.Context, f *latencyFlags, names []string) error {
+	if err := e.sparesTerminal(f.form); err != nil {
+		return err
+	}
+	out := newRenderer(f.form, e.stdout)
+	var err error
+	if len(names) == 0 {
+		err = e.latencyLive(ctx, f, view{render: out.Write})
+	} else {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		var writing error
+		err = e.latencyOf(ctx, f, func(ev event.Event) {
+			if writing == nil {
+				if writing = out.Write(ev); writing != nil {
+					cancel()
+				}
+			}
+		}, names)
+		if writing != nil {
+			return outputFailed(writing)
+		}
+	}
+	return finish(out, err)
+}
+
+// finish writes what is left. Whoever was told of an error of the events still
+// gets what could be read of them.
+func finish(out renderer, err error) error {
+	if err != nil && !errors.Is(err, errReported) {
+		return err
+	}
+	if closing := out.Close(); closing != nil {
+		return outputFailed(closing)
+	}
+	return err
+}
+
+func outputFailed(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return errReaderGone
+	}
+	return writeError(err)
 }
