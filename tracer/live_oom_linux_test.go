@@ -290,7 +290,6 @@ func TestGlobal(t *testing.T) {
 		if k.Verdict == nil || k.Verdict.Cause != event.CauseNodePressure {
 			t.Errorf("verdict %s", show(k.Verdict))
 		}
-		t.Log(show(k))
 		if len(k.Candidates) < 2 || k.Candidates[0].PID != pid || k.Candidates[0].Badness == nil {
 			t.Errorf("candidates %+v", k.Candidates)
 		}

@@ -179,7 +179,7 @@ func (sc *scenario) play(t *testing.T, x *trace) {
 	if sc.check != nil {
 		sc.check(s, k)
 	}
-	t.Logf("%s (%s confidence, below it %q), domain by %s\n  %s", v.Cause, v.Confidence, v.Underlying, k.Domain.Source, strings.Join(v.Evidence, "\n  "))
+	t.Logf("%s (%s confidence, below it %q), domain by %s, %s\n  %s", v.Cause, v.Confidence, v.Underlying, k.Domain.Source, show(k.Timeline), strings.Join(v.Evidence, "\n  "))
 }
 
 // lastThreads is how many threads the window counted last, 0 when none yet.

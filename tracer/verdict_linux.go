@@ -26,8 +26,8 @@ type surroundings struct {
 }
 
 // lookAround reads them. The machine's memory matters for its own OOM, and its
-// swap for a cgroup that has some in it. The cgroups right below the domain matter only where the
-// victim was in one of them.
+// swap for a cgroup that has some in it; the cgroups right below the domain where
+// the victim was in one of them.
 func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surroundings) {
 	if m.Domain == 0 || f != nil && f.SwapUsage != nil && *f.SwapUsage > 0 {
 		s.node = readNode(t.procRoot)

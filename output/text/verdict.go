@@ -32,8 +32,11 @@ func Cause(v *event.Verdict) (t term.Text, known bool) {
 	if t, known = causes[v.Cause]; !known {
 		t = term.Clean(v.Cause)
 	}
-	if v.Cause == event.CauseUnknown && v.Confidence == event.ConfidenceHigh {
+	switch {
+	case v.Cause == event.CauseUnknown && v.Confidence == event.ConfidenceHigh:
 		t = "nothing had run out"
+	case v.Cause == event.CauseLimitTooSmall && v.Confidence == event.ConfidenceLow:
+		t = "the processes' memory fills the limit: it is too small, or they leak"
 	}
 	return t, known
 }
