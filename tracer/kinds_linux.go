@@ -43,6 +43,7 @@ type kindsOf struct {
 	start, at int64 // CLOCK_BOOTTIME of the process's start; CLOCK_MONOTONIC of the reading
 	rss       uint64
 	kinds     procfs.Kinds
+	before    *kindsOf // the reading before, should this one be too late
 }
 
 // lookAtLargest reads the mappings of the largest process of a cgroup that is
@@ -115,7 +116,12 @@ func (k *kinds) readLargest(root procfs.Root, dirs []string, page uint64) {
 	if k.read == nil || len(k.read) >= 1024 {
 		k.read = make(map[int]kindsOf)
 	}
-	k.read[largest] = kindsOf{st.StartNS, int64(c.now()), rss, got}
+	next := kindsOf{start: st.StartNS, at: int64(c.now()), rss: rss, kinds: got}
+	if known && last.start == st.StartNS {
+		last.before = nil
+		next.before = &last
+	}
+	k.read[largest] = next
 }
 
 // resident gives the resident pages of a process, 0 when it is gone.
@@ -137,15 +143,18 @@ func (t *Tracer) kindsOf(v *event.Candidate, at uint64) *event.Kinds {
 	t.kinds.mu.Lock()
 	defer t.kinds.mu.Unlock()
 	r, ok := t.kinds.read[int(v.PID)]
+	if ok && r.at > int64(at) && v.AnonRSS != nil && r.kinds.PSS() < *v.AnonRSS/8*7 {
+		// By then it was being torn down.
+		if ok = r.before != nil; ok {
+			r = *r.before
+		}
+	}
 	// /proc has start times in hundredths of a second.
 	const tick = int64(10 * time.Millisecond)
 	if !ok || r.start/tick != v.StartTimeNS/tick || int64(at)-r.at > int64(kindsBelieved) {
 		return nil
 	}
 	off, k := r.at-int64(at), r.kinds
-	if off > 0 && v.AnonRSS != nil && k.PSS() < *v.AnonRSS/8*7 {
-		return nil // by then it was being torn down
-	}
 	return &event.Kinds{
 		Heap: k.Heap, Stack: k.Stack, Libraries: k.Libraries, MappedFiles: k.Files, Anonymous: k.Anonymous, Shared: k.Shmem,
 		Other: k.Other, Swap: k.Swap, ReadNS: off, Source: event.SourceProcfs,
