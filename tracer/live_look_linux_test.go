@@ -2,28 +2,26 @@ package tracer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
 // A leak at a known pace: the forecast says when it ends, and it does.
 func TestRankForecast(t *testing.T) {
+	if os.Getenv("OOMTRACE_TEST_GLOBAL") != "" {
+		t.Skip("in a guest seconds are too short, and a minute is too long")
+	}
 	h := newHerd(t)
 	h.top.limit(256 * mib)
 	h.add(h.top, "anon=20")
 	quiet, err := h.look.Rank(context.Background(), h.top.path, time.Second)
-	if err == nil && quiet.Forecast == nil {
-		quiet, err = h.look.Rank(context.Background(), h.top.path, 10*time.Second) // of a slow guest
-	}
 	if err != nil || quiet.Forecast == nil || quiet.Forecast.Trend != event.TrendFlat || quiet.Forecast.ReachedInNS != nil {
 		t.Fatalf("%s, %v", show(quiet), err)
 	}
@@ -65,18 +63,14 @@ func onlyInGuest(t *testing.T, why string) {
 	}
 }
 
-// bound sets the memory limit alone: swap stays allowed. What is above it is
-// swapped out; on version 1 as much as that may be refused.
+// bound sets the memory limit alone: swap stays allowed.
 func (g *group) bound(bytes uint64) {
 	g.t.Helper()
 	file := "memory.max"
 	if g.m.Version == 1 {
 		file = "memory.limit_in_bytes"
 	}
-	err := os.WriteFile(filepath.Join(g.dir(), file), []byte(strconv.FormatUint(bytes, 10)), 0)
-	if err != nil && !errors.Is(err, unix.EBUSY) {
-		g.t.Fatal(err)
-	}
+	g.set(file, strconv.FormatUint(bytes, 10))
 }
 
 // What is swapped out counts as much as what is not, and swap counts in what
@@ -87,25 +81,17 @@ func TestRankSwap(t *testing.T) {
 	(&stage{t: t}).swapOn(20)
 	h.add(h.top, "anon=34")
 	h.add(h.top, "anon=22", "adj=40")
-	swapped := func(r *event.Rank) (sum uint64) {
-		for _, p := range r.Processes {
-			sum += *p.Swap
-		}
-		return sum
-	}
-	for deadline := time.Now().Add(patience); swapped(rankNow(t, h.look, h.top.path)) < 12*mib; {
-		h.top.bound(*h.top.figures().Usage - 2*mib)
-		if time.Now().After(deadline) {
-			t.Fatal("nothing is swapped out")
-		}
-	}
-	var said *event.Rank
-	victims := h.kill(h.top, func() {
-		h.top.bound(*h.top.figures().Usage + 4*mib)
-		said = rankNow(t, h.look, h.top.path)
-	})
+	h.top.bound(*h.top.figures().Usage + 3*mib)
+	h.add(h.top, "anon=16") // makes room for itself
+	h.top.bound(*h.top.figures().Usage + 4*mib)
+	said := rankNow(t, h.look, h.top.path)
+	victims := h.fill(h.top, 20) // more than the limit and what is left of swap
 	h.want(said, h.top, victims[0])
-	if swapped(said) < 10*mib || said.Domain.SwapLeft == nil || *said.Domain.SwapLeft > 10*mib {
+	swapped := uint64(0)
+	for _, p := range said.Processes {
+		swapped += *p.Swap
+	}
+	if swapped < 8*mib || said.Domain.SwapLeft == nil || *said.Domain.SwapLeft > 12*mib {
 		t.Errorf("%s", show(said))
 	}
 	if page := uint64(os.Getpagesize()); said.Domain.TotalPages != (*said.Domain.Limit.Limit+20*mib)/page-1 {
@@ -134,6 +120,79 @@ func TestRankGlobal(t *testing.T) {
 	if victims[0] != greedy {
 		t.Errorf("killed %d, want %d", victims, greedy)
 	}
+}
+
+// In every scenario of the bench: the last time that rank looked before the kill
+// it named the victim.
+func TestRankScenarios(t *testing.T) {
+	needRoot(t)
+	if os.Getenv("OOMTRACE_TEST_GLOBAL") != "" {
+		t.Skip("takes minutes in a guest, where the other tests of rank run")
+	}
+	x := startTrace(t, Options{Families: []string{FamilyOOM}}) // some scenarios look at what it has seen
+	for _, sc := range scenarios() {
+		t.Run(sc.name, func(t *testing.T) {
+			for take := range 10 {
+				done := true // also when it is skipped, or fails
+				t.Run(strconv.Itoa(take), func(t *testing.T) { done = foreseen(t, &sc, x) })
+				if done {
+					return
+				}
+			}
+			t.Error("rank never had a look at the victim before it was killed")
+		})
+	}
+}
+
+// foreseen plays a scenario while rank looks on. It is false when the victim was
+// gone before rank had seen it: some live for a few milliseconds.
+func foreseen(t *testing.T, sc *scenario, x *trace) bool {
+	s := &stage{t: t, g: newGroup(t), x: x}
+	x.t = t
+	if sc.not != nil {
+		if why := sc.not(s); why != "" {
+			t.Skip(why)
+		}
+	}
+	t.Cleanup(s.clear)
+	s.g.limit(sc.limit * mib)
+	log, look := openKillLog(t), newLook(t)
+	var mu sync.Mutex
+	last := make(map[int32]*event.Rank) // by process: the last in which it could be killed
+	ctx, stop := context.WithCancel(context.Background())
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for ctx.Err() == nil {
+			r, err := look.Rank(ctx, s.g.path, 0)
+			if err != nil || r.Domain.Cgroup == nil {
+				continue
+			}
+			mu.Lock()
+			for _, p := range r.Processes {
+				if p.Badness != nil {
+					last[p.PID] = r
+				}
+			}
+			mu.Unlock()
+		}
+	})
+	defer looking.Wait()
+	defer stop()
+	sc.run(s)
+	if s.spared != "" {
+		t.Skip(s.spared)
+	}
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		pid, _ := log.next()
+		mu.Lock()
+		said := last[pid]
+		mu.Unlock()
+		if said != nil {
+			(&herd{t: t}).want(said, s.g, pid)
+			return true
+		}
+	}
+	return false
 }
 
 // A cgroup with known contents.

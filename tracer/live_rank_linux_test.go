@@ -43,19 +43,14 @@ type herd struct {
 	dir  string // on a tmpfs
 	n    int
 	all  map[int32]chan error // gets what the process ended with
-	kmsg int
+	log  killLog
 	// exempts: processes may lower their oom_score_adj (CAP_SYS_RESOURCE).
 	exempts bool
 }
 
 func newHerd(t *testing.T) *herd {
 	needRoot(t)
-	h := &herd{t: t, look: newLook(t), top: newGroup(t), dir: tmpfs(t), all: make(map[int32]chan error)}
-	var err error
-	if h.kmsg, err = unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(h.kmsg) })
+	h := &herd{t: t, look: newLook(t), top: newGroup(t), dir: tmpfs(t), all: make(map[int32]chan error), log: openKillLog(t)}
 	own, err := os.ReadFile("/proc/self/oom_score_adj")
 	if err != nil {
 		t.Fatal(err)
@@ -65,10 +60,43 @@ func newHerd(t *testing.T) *herd {
 			t.Fatal(err)
 		}
 	}
-	if _, err := unix.Seek(h.kmsg, 0, unix.SEEK_END); err != nil {
+	return h
+}
+
+// killLog is the kernel's own word on whom it has killed, and in which order.
+type killLog struct{ fd int }
+
+func openKillLog(t *testing.T) killLog {
+	t.Helper()
+	fd, err := unix.Open("/dev/kmsg", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return h
+	t.Cleanup(func() { unix.Close(fd) })
+	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
+		t.Fatal(err)
+	}
+	return killLog{fd}
+}
+
+// next gives the next process that was killed, of any cgroup; false when there is
+// none so far.
+func (l killLog) next() (pid int32, ok bool) {
+	record := make([]byte, 8192)
+	for {
+		n, err := unix.Read(l.fd, record)
+		if err == unix.EPIPE { // records were overwritten
+			continue
+		}
+		if err != nil {
+			return 0, false
+		}
+		if _, rest, ok := strings.Cut(string(record[:n]), "Killed process "); ok {
+			if _, err := fmt.Sscanf(rest, "%d ", &pid); err == nil {
+				return pid, true
+			}
+		}
+	}
 }
 
 // tmpfs is a directory whose files are memory of whoever writes them, and are in
@@ -148,18 +176,8 @@ func (h *herd) exhaust(in *group, words ...string) []int32 {
 	// How it ends does not matter: killed in the end, or refused the memory.
 	_ = in.start(words...).Wait()
 	var victims []int32
-	record := make([]byte, 8192)
-	for {
-		n, err := unix.Read(h.kmsg, record)
-		if err == unix.EPIPE { // records were overwritten
-			continue
-		}
-		if err != nil {
-			break
-		}
-		_, rest, ok := strings.Cut(string(record[:n]), "Killed process ")
-		var pid int32
-		if _, err := fmt.Sscanf(rest, "%d ", &pid); !ok || err != nil || h.all[pid] == nil {
+	for pid, ok := h.log.next(); ok; pid, ok = h.log.next() {
+		if h.all[pid] == nil {
 			continue
 		}
 		select {
