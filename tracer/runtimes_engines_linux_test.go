@@ -54,7 +54,7 @@ func (r *runtimes) ctr(status int, socket, namespace string, args ...string) {
 }
 
 func TestContainerd(t *testing.T) {
-	r := newRuntimes(t, "containerd")
+	r := newRuntimes(t)
 	socket, state := r.containerd()
 	ns := strings.TrimPrefix(r.top.path, "/")
 	r.ctr(0, socket, ns, "images", "import", "--snapshotter", "native", r.image(hogImage))
@@ -119,7 +119,7 @@ func TestPod(t *testing.T) {
 		{"another pod", 0, hogLimit, Selector{Pod: "shop2/web-0"}, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := newRuntimes(t, "containerd")
+			r := newRuntimes(t)
 			socket, state := r.containerd()
 			r.ctr(0, socket, "k8s.io", "images", "import", "--snapshotter", "native", r.image(hogImage, pauseImage))
 			x := r.trace(Options{Cgroups: []Selector{c.selector}}, container.Root{Runtime: container.Containerd, Dir: state})
@@ -162,7 +162,7 @@ func (r *runtimes) dockerd() (host []string, data string) {
 }
 
 func TestDocker(t *testing.T) {
-	r := newRuntimes(t, "dockerd")
+	r := newRuntimes(t)
 	host, data := r.dockerd()
 	r.run(0, "docker", append(host, "load", "--input", r.image(hogImage))...)
 	x := r.trace(Options{Cgroups: []Selector{{Container: "web"}}}, container.Root{Runtime: container.Docker, Dir: data})
@@ -188,7 +188,7 @@ func TestDocker(t *testing.T) {
 
 // podman, alone and in a pod of its own.
 func TestPodman(t *testing.T) {
-	r := newRuntimes(t, "podman")
+	r := newRuntimes(t)
 	storage := r.at("storage")
 	conf := r.write("containers.conf", fmt.Sprintf(`[containers]
 default_ulimits = ["nofile=1024:4096", "nproc=4096:4096"]

@@ -58,7 +58,7 @@ func inside(args []string) int {
 // mounted, gives the same names: the runtime's state is reached through the root
 // of the host's first process, or where it was mounted into the container.
 func TestInside(t *testing.T) {
-	r := newRuntimes(t, "runc")
+	r := newRuntimes(t)
 	root := r.at("runc")
 	b := r.bundle("tracer", r.top.path+"/tracer", 1<<30, nil, "/tracer.test", "inside")
 	file := filepath.Join(b, "config.json")

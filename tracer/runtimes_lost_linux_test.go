@@ -16,7 +16,7 @@ import (
 // told with the id alone, after one warning. A trace that has seen the name before
 // keeps it.
 func TestStateLost(t *testing.T) {
-	r := newRuntimes(t, "dockerd")
+	r := newRuntimes(t)
 	host, data := r.dockerd()
 	r.run(0, "docker", append(host, "load", "--input", r.image(hogImage))...)
 	root := container.Root{Runtime: container.Docker, Dir: data}

@@ -16,7 +16,7 @@ import (
 // runc and crun alone: a container's name is its id, and its cgroup may be called
 // anything.
 func TestRunc(t *testing.T) {
-	r := newRuntimes(t, "runc")
+	r := newRuntimes(t)
 	root := r.at("runc")
 	x := r.trace(Options{Cgroups: []Selector{{Container: "web"}}}, container.Root{Runtime: container.Runc, Dir: root})
 	path := r.top.path + "/anything"
@@ -43,7 +43,7 @@ func TestRunc(t *testing.T) {
 }
 
 func TestCrun(t *testing.T) {
-	r := newRuntimes(t, "crun")
+	r := newRuntimes(t)
 	root := r.at("crun")
 	x := r.trace(Options{}, container.Root{Runtime: container.Crun, Dir: root})
 	path := r.top.path + "/anything"
@@ -65,11 +65,8 @@ func TestCrun(t *testing.T) {
 // Containers that live for some 20 ms, several at once, in cgroups whose paths do
 // not name them: each kill has the right name.
 func TestBriefContainers(t *testing.T) {
-	containers, together := 200, 4
-	if inGuest() {
-		containers = 10
-	}
-	r := newRuntimes(t, "runc")
+	const containers, together = 200, 4
+	r := newRuntimes(t)
 	root := r.at("runc")
 	x := r.trace(Options{}, container.Root{Runtime: container.Runc, Dir: root})
 	r.rootfs()
@@ -133,7 +130,7 @@ func TestBriefContainers(t *testing.T) {
 
 // The tracer reads of a container when all of it is gone: cgroup, state, bundle.
 func TestNamesWhenAllIsGone(t *testing.T) {
-	r := newRuntimes(t, "runc")
+	r := newRuntimes(t)
 	root := r.at("runc")
 	x := r.trace(Options{Families: []string{FamilyOOM, FamilyCgroup}}, container.Root{Runtime: container.Runc, Dir: root})
 	held := make(chan struct{})
