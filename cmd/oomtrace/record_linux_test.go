@@ -288,3 +288,23 @@ func checkRing(t *testing.T, dir string, round int) {
 		}
 	}
 }
+
+// What a capture of the real kernel gives back is what was shown, to the byte.
+func TestReplayIsLive(t *testing.T) {
+	needRoot(t)
+	thrashing(t)
+	name := filepath.Join(t.TempDir(), "capture.zst")
+	live := program("oomtrace", "-e", "all", "-o", "json", "-i", "100ms", "-n", "300", "-w", name)
+	var shown bytes.Buffer
+	live.Stdout = &shown
+	if err := live.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if code := exitCode(t, within(t, live)); code != 0 {
+		t.Fatalf("exit code %d", code)
+	}
+	got, err := program("oomtrace", "replay", "-o", "json", name).Output()
+	if err != nil || !bytes.Equal(got, shown.Bytes()) || bytes.Count(got, []byte{'\n'}) < 300 {
+		t.Errorf("%v: %d bytes came back of %d", err, len(got), shown.Len())
+	}
+}

@@ -39,6 +39,7 @@ type pin struct {
 	moment  time.Time
 	trigger string
 	place   string // whose it is, in words; may be empty
+	id      string // of a kill's incident
 
 	until, latest time.Time // by our clock
 	end           time.Time // by that of events
@@ -58,6 +59,7 @@ func newPin(trigger string, e event.Event, at time.Time) *pin {
 	p := &pin{moment: at, trigger: trigger}
 	switch e := e.(type) {
 	case *event.OOMKill:
+		p.id = e.Incident
 		p.place = cmp.Or(called(e.Victim.Container, e.Victim.Cgroup), called(e.Domain.Container, e.Domain.Cgroup), e.Victim.Comm)
 	case *event.OOMPause:
 		p.place = called(e.Container, &e.Cgroup)
@@ -339,6 +341,9 @@ func (d *disk) finish(p *pin) error {
 	what := p.trigger
 	if p.place != "" {
 		what += " in " + p.place
+	}
+	if p.id != "" {
+		what += " (incident " + p.id + ")"
 	}
 	if p.also > 0 {
 		what += fmt.Sprintf(" and %d more", p.also)

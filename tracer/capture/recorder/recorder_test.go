@@ -241,7 +241,7 @@ func TestTriggers(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{"kill-db", "kill-web", "pause-a", "signal", "stall-web", "thrash-a"}
-	if !slices.Equal(got, want) || s.count("kill in web and 1 more") != 1 {
+	if !slices.Equal(got, want) || s.count("kill in web (incident i1) and 1 more") != 1 {
 		t.Errorf("incidents %q, want %q; said:\n%s", got, want, s.all())
 	}
 	temp := filepath.Join(dir, "x.part")
