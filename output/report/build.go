@@ -44,6 +44,7 @@ type builder struct {
 	who    map[uint64]*Who
 	cells  map[[2]int]*Cell
 	stacks map[string]*Stack
+	grown  map[string]*Stack // of page faults
 	width  int64
 
 	fromCache, fromReclaim evictions
@@ -59,7 +60,7 @@ func newBuilder(p *pending, from string) *builder {
 		s:    &Story{Type: "report", Schema: Schema, Incident: k.Incident, From: from, Header: p.header, Kill: k, End: p.end},
 		kill: k, from: p.begin(), domain: k.Domain.Cgroup,
 		courses: make(map[uint64]*Course), step: make(map[uint64]int), nth: make(map[uint64]int),
-		kinds: make(map[string]*Kind), who: make(map[uint64]*Who), cells: make(map[[2]int]*Cell), stacks: make(map[string]*Stack),
+		kinds: make(map[string]*Kind), who: make(map[uint64]*Who), cells: make(map[[2]int]*Cell), stacks: make(map[string]*Stack), grown: make(map[string]*Stack),
 	}
 	b.width = columnWidth(k.Time.Sub(b.from))
 	if p.dropped.After(k.Time.Add(-before)) {
@@ -116,6 +117,10 @@ func (b *builder) add(e event.Event) {
 		b.fromReclaim.episode(b, Party{Kswapd: true}, e.Evicted)
 	case *event.Cache:
 		b.cache(e)
+	case *event.Profile:
+		if b.concerns(e.Cgroup) || b.everywhere() {
+			b.faults(e)
+		}
 	case *event.Lost:
 		if len(b.s.Lost) < maxLost {
 			b.s.Lost = append(b.s.Lost, e)
@@ -384,6 +389,10 @@ func (b *builder) finish(unread int) *Story {
 		return cmp.Or(cmp.Compare(b.StalledNS, a.StalledNS), slices.Compare(a.Frames, b.Frames))
 	})
 	s.Stacks = append(s.Stacks, stacks[:min(len(stacks), topStacks)]...)
+	grown := sorted(b.grown, func(a, b Stack) int {
+		return cmp.Or(cmp.Compare(b.Bytes, a.Bytes), cmp.Compare(a.Comm, b.Comm), slices.Compare(a.Frames, b.Frames))
+	})
+	s.Stacks = append(s.Stacks, grown[:min(len(grown), topStacks)]...)
 	s.Timeline = s.moments(b.moments)
 	s.Title, s.Lines = s.title(), s.lines()
 	s.Advice = s.advice()

@@ -83,6 +83,9 @@ func every(seconds int) []event.Event {
 			events = append(events,
 				&event.Throttle{Meta: meta(event.TypeThrottle, at), Process: java, Cgroup: &checkout, Domain: &event.Domain{Cgroup: shop}, DurationNS: 100e6},
 				&event.Kswapd{Meta: meta(event.TypeKswapd, at), DurationNS: 5e6, Evicted: []event.Evicted{{Cgroup: &search, Pages: 3}}},
+				&event.Profile{Meta: meta(event.TypeProfile, at), IntervalNS: 1e9, Process: java, Cgroup: &checkout, Fault: event.FaultMinor, Bytes: 5 * mib,
+					UserStack: []event.Frame{{Function: "malloc"}, {Module: "/bin/java", Offset: 0x1f}}},
+				&event.Profile{Meta: meta(event.TypeProfile, at), Process: java, Cgroup: &batch, Bytes: mib, UserStack: []event.Frame{{Function: "x"}}},
 				&event.Lost{Meta: meta(event.TypeLost, at), Family: "cache", Count: 3, Since: meta("", at-time.Second).Time, Reason: "ring buffer full"},
 				&event.OOMPause{Meta: meta(event.TypeOOMPause, at), State: event.PauseEnd, Cgroup: checkout, DurationNS: ptr(int64(1e9)), Ended: event.PauseLimitRaised},
 				kill(at, "before"))

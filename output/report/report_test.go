@@ -95,7 +95,7 @@ func TestStory(t *testing.T) {
 	if len(s.Others) != 1 || s.Others[0].Incident != "before" || s.Others[0].OffsetNS != int64(-10*time.Second) {
 		t.Errorf("other kills %+v", s.Others)
 	}
-	if len(s.Lost) != 1 || len(s.Log) != 3 || len(s.Stacks) != 2 || s.Stacks[1].Episodes != 120 {
+	if len(s.Lost) != 1 || len(s.Log) != 3 || len(s.Stacks) != 3 || s.Stacks[1].Episodes != 120 || s.Stacks[2].Bytes != 5*mib || !slices.Equal(s.Stacks[2].Frames, []string{"malloc", "/bin/java+0x1f"}) {
 		t.Errorf("lost %d, log %d, stacks %+v", len(s.Lost), len(s.Log), s.Stacks)
 	}
 	for _, want := range []string{

@@ -171,10 +171,13 @@ type EvictedFile struct {
 
 // Stack is a kernel stack, innermost first.
 type Stack struct {
-	Of        string   `json:"of"` // trigger, or stalls
+	Of        string   `json:"of"` // trigger, stalls, or faults: sampled page faults of user code
 	Frames    []string `json:"frames"`
 	Episodes  uint64   `json:"episodes,omitempty"`
 	StalledNS int64    `json:"stalled_ns,omitempty"`
+	// Bytes estimates what the faults brought in, for processes of the name Comm.
+	Bytes uint64 `json:"estimated_bytes,omitempty"`
+	Comm  string `json:"comm,omitempty"`
 }
 
 // Moment is something that happened at an offset.

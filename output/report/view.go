@@ -161,8 +161,11 @@ func newView(s *Story, nth int) *view {
 	}
 	for _, st := range s.Stacks {
 		title := "where the kernel was when it invoked the OOM killer"
-		if st.Of != "trigger" {
+		switch st.Of {
+		case "stalls":
 			title = counted(st.Episodes, "stall") + ", " + lasting(st.StalledNS) + " in all"
+		case "faults":
+			title = "about " + size(st.Bytes) + " faulted in here by " + clean(st.Comm) + " (sampled)"
 		}
 		var frames []string
 		for _, f := range st.Frames {
