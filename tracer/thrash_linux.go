@@ -16,9 +16,9 @@ const (
 	thrashBegins   = 2 // windows in a row above the thresholds
 	thrashEnds     = 3 // windows in a row below half of them
 	thrashRecent   = time.Minute
-	thrashRate     = 256  // pages a second that come back within thrashRecent, estimated
-	thrashRefaults = 0.20 // of all pages added
-	thrashStalled  = 0.01 // of wall time, the owner's tasks added up
+	thrashRate     = 256   // pages a second that come back within thrashRecent, estimated
+	thrashRefaults = 0.20  // of all pages added
+	thrashStalled  = 0.005 // of wall time, the owner's tasks added up
 )
 
 // span is what one owner's page cache went through in some time.

@@ -80,16 +80,28 @@ func TestStallSince(t *testing.T) {
 	now.Total, now.Reclaimed = 45*TimeUnit, 64
 	now.Longest[1][3] = 7<<48 | long
 	now.Longest[1][4] = 5<<48 | 1<<40 // of an earlier interval
-	now.Longest[0][3] = 8<<48 | 1<<40 // of the next
+	now.Longest[0][3] = 6<<48 | 1<<40 // likewise
 	got, ok := stallSince(key, &now, &last, 7)
 	if !ok || got.Durations.Count() != 3 || got.Total != 45*TimeUnit || got.Longest != long || got.Reclaimed != 64 || got.Scanned != nil {
 		t.Errorf("%+v", got)
 	}
-	// The next interval: its longest was counted, its maximum is not there yet.
+	// What was told with the next interval's word is not told again; what is
+	// hidden by it is at least as long as its bucket begins.
 	now.Buckets[bucketOf(40)]++
+	now.Longest[0][3], now.Longest[1][4] = 8<<48|42*TimeUnit, 7<<48|1
+	got, ok = stallSince(key, &now, &last, 7)
+	if !ok || got.Longest != 42*TimeUnit {
+		t.Errorf("%+v", got)
+	}
+	now.Buckets[bucketOf(10)]++
 	now.Scans, now.Scanned = 1, 0
-	got, ok = stallSince(key, &now, &last, 9)
-	if !ok || got.Longest != long || got.Scanned == nil || *got.Scanned != 0 {
+	got, ok = stallSince(key, &now, &last, 8)
+	if !ok || got.Longest != 10*TimeUnit || got.Scanned == nil || *got.Scanned != 0 {
+		t.Errorf("%+v", got)
+	}
+	now.Buckets[bucketOf(40)]++
+	now.Longest[1][3] = 9<<48 | 43*TimeUnit
+	if got, ok = stallSince(key, &now, &last, 9); !ok || got.Longest != 43*TimeUnit {
 		t.Errorf("%+v", got)
 	}
 }

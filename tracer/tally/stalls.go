@@ -74,13 +74,21 @@ func stallSince(k StallKey, now, last *bpf.CoreStallCounts, interval uint32) (St
 	if scans > 0 {
 		d.Scanned = &scanned
 	}
-	for _, word := range now.Longest[interval&1] {
-		if uint32(word>>48) == interval&0xffff {
-			d.Longest = max(d.Longest, word&(1<<48-1))
+	// What ends between the count of the interval and the reading is counted here,
+	// while its duration stands with the next interval already. Told here, it is
+	// not told there again (last.Longest[0] keeps it).
+	for cpu := range now.Longest[0] {
+		ended, next := now.Longest[interval&1][cpu], now.Longest[(interval+1)&1][cpu]
+		if of(ended) == uint16(interval) && ended != last.Longest[0][cpu] {
+			d.Longest = max(d.Longest, ended&(1<<48-1))
+		}
+		if last.Longest[0][cpu] = 0; of(next) == uint16(interval+1) {
+			d.Longest = max(d.Longest, next&(1<<48-1))
+			last.Longest[0][cpu] = next
 		}
 	}
-	// One that ended just as the interval did may be counted on this side and its
-	// duration on the other; the histogram says between what it was.
+	// Where a longer one of another interval hides it, the histogram says between
+	// what it was.
 	for i := len(durations) - 1; i >= 0; i-- {
 		if durations[i] != 0 {
 			lower, upper := bounds(i)
@@ -93,6 +101,9 @@ func stallSince(k StallKey, now, last *bpf.CoreStallCounts, interval uint32) (St
 	}
 	return d, true
 }
+
+// of gives the interval that a word of the longest stall belongs to.
+func of(word uint64) uint16 { return uint16(word >> 48) }
 
 // Forget frees what is kept of cgroups that are gone, here and in the kernel.
 func (s *Stalls) Forget(gone func(cgroup uint64) bool) {
