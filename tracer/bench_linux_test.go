@@ -146,10 +146,10 @@ func cpuOf(b *testing.B, g *group, words []string) time.Duration {
 func BenchmarkProfile(b *testing.B) {
 	needRoot(b)
 	g := newGroup(b)
-	words := []string{"small=256"}
+	words := []string{"small=128"}
 	fmt.Println("CPU time of a workload that touches fresh memory, profiled over not:")
 	for b.Loop() {
-		for _, period := range []uint64{1, 13, DefaultPeriod, 509} {
+		for _, period := range []uint64{DefaultPeriod, 13, 1} {
 			var ratios []float64
 			for range 9 {
 				without := cpuOf(b, g, words)

@@ -5,6 +5,7 @@ package pprof
 import (
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/google/pprof/profile"
@@ -56,6 +57,10 @@ func (w *Writer) Close() error {
 	for _, s := range p.Sample {
 		s.Value = append(s.Value, make([]int64, len(p.SampleType)-len(s.Value))...)
 	}
+	// pprof takes the first for the program that was profiled.
+	slices.SortStableFunc(p.Mapping, func(a, b *profile.Mapping) int {
+		return strings.Compare(bracket(a.File), bracket(b.File))
+	})
 	for _, m := range p.Mapping {
 		m.Limit = m.Start + (m.Limit-m.Start+0xfff)&^0xfff
 	}
@@ -63,6 +68,14 @@ func (w *Writer) Close() error {
 		return err
 	}
 	return p.Write(w.out)
+}
+
+// bracket gives "[" for what is no file, "" for others.
+func bracket(name string) string {
+	if strings.HasPrefix(name, "[") {
+		return "["
+	}
+	return ""
 }
 
 type module struct{ file, buildID string }
