@@ -52,13 +52,17 @@ func kindsOf(c *Case) (*kinds, bool) {
 		k.anon, k.cache = *m.LRUAnon, *m.LRUFile
 		if held, ok := c.resident(func(t *event.TaskMemory) *uint64 { return t.AnonRSS }); ok {
 			// What is on the lists of anonymous memory and is no process's is
-			// tmpfs. Pages that processes share are counted for each.
-			k.whole = true
-			k.shmem = k.anon - min(held, k.anon)
-			if k.shmem < slack {
-				k.shmem = 0
+			// tmpfs, or of a process that was exiting already and therefore not
+			// weighed: the last reading must have seen it too. Pages that processes
+			// share are counted for each.
+			shmem := k.anon - min(held, k.anon)
+			if shmem < slack {
+				shmem = 0
 			}
-			k.anon -= k.shmem
+			if shmem == 0 || len(c.Window) > 0 && c.Window[len(c.Window)-1].Shmem >= shmem/2 {
+				k.whole, k.shmem = true, shmem
+				k.anon -= shmem
+			}
 		}
 	default:
 		return nil, false

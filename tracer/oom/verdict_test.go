@@ -86,8 +86,14 @@ func TestJudge(t *testing.T) {
 		{
 			name: "tmpfs known from the LRU lists and what processes hold",
 			c: Case{Kill: kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(31 * mib), LRUFile: b(0), Unevictable: b(0)},
-				process(7, "app", "/app", 7*mib))},
+				process(7, "app", "/app", 7*mib)), Window: []Point{{At: -time.Second, Usage: 24 * mib, Anon: 5 * mib, Shmem: 18 * mib}}},
 			cause: event.CauseTmpfs, confidence: event.ConfidenceMedium,
+		},
+		{
+			name: "memory of a victim that is still exiting is no tmpfs",
+			c: Case{Kill: kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(31 * mib), LRUFile: b(0), Unevictable: b(0)},
+				process(7, "app", "/app", 7*mib)), Window: []Point{{At: -time.Second, Usage: 24 * mib, Anon: 20 * mib, Shmem: 3 * mib}}},
+			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow, says: []string{"do not tell them apart"},
 		},
 		{
 			name: "LRU lists alone do not tell tmpfs from anonymous memory",
