@@ -46,7 +46,8 @@ type logReport struct {
 	done     bool
 	told     int // lines
 	incident string
-	foreign  bool // of cgroups that are not traced
+	of       *incident // that it was joined to
+	foreign  bool      // of cgroups that are not traced
 }
 
 // logReader reads the kernel's log from now on and picks the reports of OOM

@@ -1,6 +1,7 @@
 package tracer
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -65,4 +66,19 @@ func TestKernelLog(t *testing.T) {
 			seen[k.Victim.PID] = true
 		}
 	})
+}
+
+// Lines of kills in other cgroups are theirs.
+func TestKernelLogOfOthers(t *testing.T) {
+	top := newGroup(t)
+	ours, theirs := top.child("ours").limit(16*mib), top.child("theirs").limit(16*mib)
+	x := startTrace(t, Options{Families: []string{FamilyOOM, FamilyKmsg}, Cgroups: []Selector{{Path: ours.path}}})
+	foreign := theirs.runKilled("comm=theirs", "hog")
+	ours.runKilled("comm=ours", "hog")
+	waitFor(x, func(events []event.Event) (bool, bool) { return true, len(of[*event.OOMEnd](events)) > 0 })
+	for _, l := range of[*event.Kmsg](x.stop()) {
+		if strings.Contains(l.Text, "theirs") || strings.Contains(l.Text, fmt.Sprintf("Killed process %d ", foreign)) {
+			t.Errorf("line %s", show(l))
+		}
+	}
 }

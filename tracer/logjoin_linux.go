@@ -84,7 +84,7 @@ func badness(w kernlog.Weight) int64 {
 func (t *Tracer) logged(in *incident) *logFacts {
 	for _, r := range t.reports() {
 		if r.known != nil && r.incident == "" && r.known.killed(in.first.Victim.Tgid, in.first.Victim.Tid) {
-			r.incident = in.name()
+			r.incident, r.of = in.name(), in
 			return r.known
 		}
 	}
@@ -178,6 +178,13 @@ func (t *Tracer) settleLog(now uint64, final bool) (uint64, error) {
 					r.incident, r.foreign = v.incident, v.foreign
 				}
 			}
+		}
+		if r.of != nil && !r.of.written && !final { // whether it is wanted is found out then
+			next = now + uint64(logSettles)
+			continue
+		}
+		if r.of != nil {
+			r.foreign = r.of.foreign
 		}
 		if r.incident == "" && now < r.at+uint64(logAlone) && !final {
 			next = r.at + uint64(logAlone)
