@@ -81,11 +81,13 @@ static __always_inline int send(struct cgroup *cgrp, const char *path, u32 chang
  * container that is, and may be gone with all that it wrote when this is read. */
 static __always_inline int send_first(struct cgroup *cgrp, const char *path, u32 tgid)
 {
-	struct rec_cgroup *r = reserve(FAMILY_CGROUP, sizeof(*r), REC_CGROUP, bpf_ktime_get_ns());
 	struct task_struct *me = (void *)bpf_get_current_task();
 	unsigned long start = BPF_CORE_READ(me, mm, arg_start);
 	u64 length = BPF_CORE_READ(me, mm, arg_end) - start;
+	struct rec_cgroup *r;
 
+	/* checked at once: 5.10 forgets that what it has put aside may be NULL */
+	r = reserve(FAMILY_CGROUP, sizeof(*r), REC_CGROUP, bpf_ktime_get_ns());
 	if (!r)
 		return 0;
 	fill(r, cgrp, path, CGROUP_ATTACH, tgid);
