@@ -78,6 +78,9 @@ func (g *group) bound(bytes uint64) {
 func TestRankSwap(t *testing.T) {
 	onlyInGuest(t, "switches swap on")
 	h := newHerd(t)
+	if h.top.m.Version == 1 {
+		t.Skip("5.10 with cgroup v1 kills here while there is swap left")
+	}
 	(&stage{t: t}).swapOn(20)
 	h.add(h.top, "anon=34")
 	h.add(h.top, "anon=22", "adj=40")
