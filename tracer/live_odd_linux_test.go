@@ -124,13 +124,7 @@ func TestLargeGroup(t *testing.T) {
 				t.Errorf("%s is of another family", show(v))
 			}
 		}
-		// With tracepoints nothing says that the last was marked: those that come
-		// more than 20 ms after the others are told at the end.
-		at := len(k.Killed)
-		if tier == TierTracepoint {
-			at += len(end.Killed)
-		}
-		if at != members+1 || !k.Group || k.Victim.PID != leader || len(k.Candidates) != members+1 {
+		if len(k.Killed) != members+1 || !k.Group || k.Victim.PID != leader || len(k.Candidates) != members+1 {
 			t.Errorf("%d killed and %d later, %d candidates, group %v, victim %d of %d", len(k.Killed), len(end.Killed), len(k.Candidates), k.Group, k.Victim.PID, leader)
 		}
 		if len(end.Survivors) > 0 {
