@@ -18,7 +18,9 @@ const (
 	// the victim's companions, which are signalled right after it, are in it.
 	settle = 2 * time.Millisecond
 	// settleMany is the same where more are known to follow: members of a group,
-	// processes that share the victim's memory.
+	// processes that share the victim's memory. A kernel whose console is slow
+	// writes a line of each before it kills the next, so that it is four times
+	// the longest pause so far, if that is more.
 	settleMany = 20 * time.Millisecond
 	// giveUp is when an incident is closed whose end never came.
 	giveUp = time.Second
@@ -49,6 +51,7 @@ type incident struct {
 	done       bool
 	more       bool   // a done record is to come
 	touched    uint64 // CLOCK_MONOTONIC of the latest record
+	gap        uint64 // the longest time between two records
 
 	logged   *logFacts // nil: the kernel's log says nothing of it
 	written  bool
@@ -73,9 +76,17 @@ func (t *Tracer) incident(id uint64) *incident {
 	return in
 }
 
+// touch notes that a record has come.
+func (in *incident) touch(at uint64) {
+	if in.touched != 0 && at > in.touched {
+		in.gap = max(in.gap, at-in.touched)
+	}
+	in.touched = at
+}
+
 func (t *Tracer) marked(r *decode.Mark) {
 	in := t.incident(r.Incident)
-	in.touched = r.Head.Time
+	in.touch(r.Head.Time)
 	flags := bpf.CoreOomFlags(r.Flags)
 	in.group = in.group || flags&bpf.CoreOomFlagsOOM_GROUP != 0
 	in.shared = in.shared || flags&bpf.CoreOomFlagsOOM_SHARED != 0
@@ -192,7 +203,7 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 			case in.more && !in.done:
 				wait = giveUp
 			case in.group, in.shared:
-				wait = settleMany
+				wait = min(max(settleMany, 4*time.Duration(in.gap)), giveUp)
 			}
 			if at := in.touched + uint64(wait); now < at && !final {
 				soon(at)

@@ -157,6 +157,21 @@ func TestIncident(t *testing.T) {
 	}
 }
 
+// A kernel that is slow to kill a group gets more time for the next.
+func TestIncidentSlowGroup(t *testing.T) {
+	f := newFeed(t)
+	f.send(victim(20, 0, bpf.CoreOomFlagsOOM_GROUP))
+	f.send(victim(21, 15*time.Millisecond, bpf.CoreOomFlagsOOM_GROUP))
+	if kills, _ := f.settleAt(t0 + uint64(15*time.Millisecond+2*settleMany)); len(kills) != 0 {
+		t.Error("written before a third could be killed")
+	}
+	f.send(victim(22, 50*time.Millisecond, bpf.CoreOomFlagsOOM_GROUP))
+	kills, _ := f.settleAt(t0 + uint64(50*time.Millisecond+4*35*time.Millisecond))
+	if len(kills) != 1 || len(kills[0].Killed) != 3 {
+		t.Errorf("%d kills: %s", len(kills), show(kills))
+	}
+}
+
 // One invocation is one event, whoever is killed in it, each process once.
 func TestIncidentKillsMany(t *testing.T) {
 	const group, shared = bpf.CoreOomFlagsOOM_GROUP, bpf.CoreOomFlagsOOM_SHARED

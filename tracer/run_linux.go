@@ -312,17 +312,18 @@ func (t *Tracer) handle(b []byte) error {
 	case *bpf.CoreRecOomCandidate:
 		count((*bpf.CoreRecHead)(&r.Head))
 		in := t.incident(r.Incident)
-		in.touched = r.Head.Time
+		in.touch(r.Head.Time)
 		in.candidates = append(in.candidates, *r)
 	case *bpf.CoreRecOomKilled:
 		count((*bpf.CoreRecHead)(&r.Head))
 		in := t.incident(r.Incident)
-		in.touched = r.Head.Time
+		in.touch(r.Head.Time)
 		in.kill(t, &r.Task, "shared_mm")
 	case *bpf.CoreRecOomDone:
 		count((*bpf.CoreRecHead)(&r.Head))
 		in := t.incident(r.Incident)
-		in.touched, in.done, in.walked, in.truncated = r.Head.Time, true, r.Candidates, r.Truncated != 0
+		in.touch(r.Head.Time)
+		in.done, in.walked, in.truncated = true, r.Candidates, r.Truncated != 0
 	case *bpf.CoreRecPause:
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.waited(r)
