@@ -178,6 +178,7 @@ func since(in *incident, at uint64) *int64 {
 // over. It returns when it wants to be called again, 0 for no particular time.
 func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 	var next uint64
+	held := false
 	soon := func(at uint64) {
 		if next == 0 || at < next {
 			next = at
@@ -209,8 +210,11 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				soon(at)
 				continue
 			}
-			if t.awaitsLog(in) && now < in.touched+uint64(wait+logSettles) && !final {
-				soon(in.touched + uint64(wait+logSettles))
+			if at := in.touched + uint64(wait+logSettles); t.awaitsLog(in) && now < at && !final {
+				soon(at)
+				held = true
+			}
+			if held { // those that follow wait as well: kills are told in their order
 				continue
 			}
 			in.written = true

@@ -16,10 +16,8 @@ const (
 	// A process's mappings are read again when it has grown by an eighth, or after
 	// a while; reading takes about 1 ms for each 100 MiB, off the tracer's own path.
 	kindsAgain = 30 * time.Second
-	// kindsStalled and kindsPressed are how often the processes of a cgroup are
-	// compared at most: while they stall, when reclaim finds nothing.
-	kindsStalled = time.Second
-	kindsPressed = 250 * time.Millisecond
+	// kindsCompared is how often the processes of a cgroup are compared at most.
+	kindsCompared = time.Second
 	// kindsLargest is the largest process whose mappings are read: the kernel
 	// walks all page tables of it.
 	kindsLargest = 4 << 30
@@ -30,13 +28,14 @@ const (
 )
 
 // kinds are readings of what the memory of likely victims is for: taken while
-// their cgroup is short of memory, for a victim's is gone too fast.
+// their cgroup fills up, for a victim's is gone too fast. They are not taken when
+// it is full: whoever reads the mappings of a process keeps its memory from being
+// torn down, and the kernel, still short of it, kills another.
 type kinds struct {
-	looked map[uint64]uint64 // by domain: when its processes were compared last
-
-	mu   sync.Mutex
-	busy bool
-	read map[int]kindsOf
+	mu     sync.Mutex
+	busy   bool
+	looked map[uint64]uint64 // by cgroup: when its processes were compared last
+	read   map[int]kindsOf
 }
 
 type kindsOf struct {
@@ -46,16 +45,14 @@ type kindsOf struct {
 	before    *kindsOf // the reading before, should this one be too late
 }
 
-// lookAtLargest reads the mappings of the largest process of a cgroup that is
-// under pressure, in the background. It compares them at most so often.
-func (t *Tracer) lookAtLargest(domain, now uint64, often time.Duration) {
-	if last, ok := t.kinds.looked[domain]; ok && now < last+uint64(often) || !t.opts.wants(FamilyOOM) {
-		return
-	}
+// lookAtLargest reads the mappings of the largest process of a cgroup, in the
+// background.
+func (t *Tracer) lookAtLargest(domain uint64) {
 	top, ok := t.names.tree.Lookup(domain)
+	now := t.clock.now()
 	t.kinds.mu.Lock()
 	defer t.kinds.mu.Unlock()
-	if !ok || t.kinds.busy {
+	if last, known := t.kinds.looked[domain]; !ok || t.kinds.busy || known && now < last+uint64(kindsCompared) {
 		return
 	}
 	if t.kinds.looked == nil || len(t.kinds.looked) >= 4096 {

@@ -304,7 +304,6 @@ func (t *Tracer) handle(b []byte) error {
 		count((*bpf.CoreRecHead)(&r.Head))
 		t.pressed(r)
 		t.listen(r.KillerOff)
-		t.lookAtLargest(r.Domain, r.Head.Time, kindsPressed)
 		return t.countOOMs(r)
 	case *decode.Mark:
 		count((*bpf.CoreRecHead)(&r.Head))

@@ -29,9 +29,6 @@ func reclaimKind(k uint32) string {
 func (t *Tracer) reclaim(r *decode.Reclaim) error {
 	if r.Domain != 0 {
 		t.underPressure(r.Domain, r.Head.Time)
-		if bpf.CoreReclaimKind(r.Kind) == bpf.CoreReclaimKindRECLAIM_LIMIT {
-			t.lookAtLargest(r.Domain, r.Head.Time, kindsStalled)
-		}
 	}
 	e := &event.Reclaim{
 		Meta:    event.Meta{Type: event.TypeReclaim, Time: t.clock.wall(r.Head.Time - r.Duration)},

@@ -46,6 +46,9 @@ type window struct {
 	tree  *cgroup.Tree
 	now   func() uint64 // CLOCK_MONOTONIC
 	cpu   func() uint64 // what the thread that polls has used of its CPU
+	// calm is called when a cgroup fills up but will not be full for a while. May
+	// be nil.
+	calm func(id uint64)
 
 	mu      sync.Mutex
 	courses map[uint64]*course
@@ -329,11 +332,26 @@ func (w *window) look(id uint64) {
 		p.Threads = w.threads(id) // memory.stat has no stacks
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	if moved && (looked == 0 || held > usage) {
 		w.hot[id] = now + uint64(hotFor)
 	}
+	calm := w.calm != nil && len(c.points) > 0 && farFromLimit(c.points[len(c.points)-1], p, limit)
 	c.keep(p)
+	w.mu.Unlock()
+	if calm {
+		w.calm(id)
+	}
+}
+
+// farFromLimit tells whether a cgroup has filled up to some extent with what
+// reclaim cannot take, and would need a second or more for the rest.
+func farFromLimit(before, now oom.Point, limit uint64) bool {
+	need := func(p oom.Point) uint64 { return p.Usage - min(p.Cache, p.Usage) }
+	was, is := need(before), need(now)
+	if is < limit/4 || is > limit-limit/8 {
+		return false
+	}
+	return is <= was || float64(limit-is)*(now.At-before.At).Seconds() >= float64(is-was)
 }
 
 // threads counts those of a cgroup and of all below it; 0 where they cannot all
@@ -389,6 +407,7 @@ func (c *course) keep(p oom.Point) {
 // is traced are looked at too: it may be their limit that is reached.
 func (t *Tracer) openWindow() {
 	t.window = newWindow(t.names.tree, t.clock.now)
+	t.window.calm = t.lookAtLargest
 	for id, path := range t.names.tree.All() {
 		if t.selected(id) || t.aboveSelected(id) {
 			t.window.add(id, path)

@@ -171,3 +171,27 @@ func TestSpend(t *testing.T) {
 		t.Errorf("owed %v", owed)
 	}
 }
+
+// Mappings are read while there is time, not when a kill may be next.
+func TestFarFromLimit(t *testing.T) {
+	const limit = 64 * mib
+	at := func(d time.Duration, usage, cache uint64) oom.Point {
+		return oom.Point{At: d, Usage: usage * mib, Cache: cache * mib}
+	}
+	for _, c := range []struct {
+		name        string
+		before, now oom.Point
+		far         bool
+	}{
+		{"slowly", at(0, 30, 0), at(time.Second, 32, 0), true},
+		{"not at all", at(0, 32, 0), at(time.Second, 32, 0), true},
+		{"full of cache", at(0, 64, 40), at(time.Second, 64, 38), true},
+		{"fast", at(0, 16, 0), at(100*time.Millisecond, 32, 0), false},
+		{"nearly full", at(0, 56, 0), at(time.Second, 57, 0), false},
+		{"nearly empty", at(0, 8, 0), at(time.Second, 10, 0), false},
+	} {
+		if got := farFromLimit(c.before, c.now, limit); got != c.far {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
