@@ -97,7 +97,7 @@ func residentOf(t *testing.T, pid int) uint64 {
 // RSS figures are exact where each CPU keeps a part of its own, not as stale as
 // those parts: what the page tables of a quiet process say.
 func TestExactRSS(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		spec, err := btf.LoadKernelSpec()
 		if err != nil {
 			t.Fatal(err)
@@ -162,7 +162,7 @@ func TestSwapoff(t *testing.T) {
 	if os.Getenv("OOMTRACE_TEST_GLOBAL") == "" {
 		t.Skip("turns swap off for the whole machine: only in a guest (make test-guests)")
 	}
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		file := filepath.Join(scratch(t), "swap")
 		if err := makeSwap(file, 96*mib); err != nil {
 			t.Fatal(err)

@@ -254,7 +254,7 @@ func TestTmpfs(t *testing.T) {
 // Two cgroups share a limit; the flood of one evicts the file of the other, and
 // is named for it.
 func TestWhoEvictedWhom(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		dir := scratch(t)
 		top := newGroup(t).limit(48 * mib)
 		quiet, loud := top.child("quiet"), top.child("loud")

@@ -10,7 +10,7 @@ import (
 // What a victim's memory was for is read while its cgroup fills up, and told at
 // its kill.
 func TestKinds(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		g := newGroup(t).limit(64 * mib)
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})
 		g.runKilled("shm=8", "anon=20", "leak=256,20")

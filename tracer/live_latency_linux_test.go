@@ -74,7 +74,7 @@ func counted(t *testing.T, events []event.Event, g *group) map[string]*stallSum 
 // What is counted in the kernel is to the last stall and nanosecond what is sent
 // one by one, also by a tracer that sends none.
 func TestStallHistograms(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		dir := scratch(t)
 		g := newGroup(t).limit(24 * mib)
 		mine := []Selector{{ID: g.id()}}
@@ -197,7 +197,7 @@ func TestHighSleeps(t *testing.T) {
 // Two cgroups share a limit: what the flood of one evicted of the other's file
 // is told on both sides, page for page what the cache's own totals say.
 func TestEvictionMatrix(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		dir := scratch(t)
 		top := newGroup(t).limit(48 * mib)
 		quiet, loud := top.child("quiet"), top.child("loud")
@@ -256,7 +256,7 @@ func ofCaches(events []event.Event) []*event.Cache {
 // A file is read, evicted and read again after a pause: every sampled page of it
 // comes back once, after no less than the pause and no more than the whole took.
 func TestRefaultTimes(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		const pause = 1200 * time.Millisecond
 		dir := scratch(t)
 		g := newGroup(t).limit(24 * mib)
@@ -302,7 +302,7 @@ func TestRefaultTimes(t *testing.T) {
 // Reads that come back to what was evicted thrash; reads that never come back,
 // and a cgroup at rest, do not.
 func TestThrash(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		dir := scratch(t)
 		top := newGroup(t)
 		thrashing, streaming, idle := top.child("thrashing").limit(24*mib), top.child("streaming").limit(24*mib), top.child("idle").limit(24*mib)

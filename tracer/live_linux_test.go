@@ -66,6 +66,13 @@ func eachTier(t *testing.T, test func(t *testing.T, tier string)) {
 	t.Run("tracepoint", func(t *testing.T) { test(t, TierTracepoint) })
 }
 
+// bestTier runs a test with the best hooks alone: for what does not depend on
+// them much, since guests take their time.
+func bestTier(t *testing.T, test func(t *testing.T, tier string)) {
+	needRoot(t)
+	test(t, TierBest)
+}
+
 // trace is a running tracer whose events are collected.
 type trace struct {
 	t      *testing.T

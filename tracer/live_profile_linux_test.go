@@ -213,7 +213,7 @@ func TestProfileC(t *testing.T) {
 
 // A stall says which of the program's code ran into it, with its kernel stack.
 func TestStallUserStack(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		dir := scratch(t)
 		g := newGroup(t).limit(24 * mib)
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyReclaim}, Stacks: true, Cgroups: []Selector{{ID: g.id()}}})
