@@ -152,6 +152,9 @@ func (p *page) containers(r *Report) {
 	}
 	p.dim(term.Right("STALLED", 7) + term.Right("SHARE", 7) + term.Right("STALLS", 9) + middle + term.Right("P99", 8) + term.Right("MAX", 8) + "  CONTAINER/CGROUP, AND WHY")
 	for _, c := range r.Containers {
+		if len(c.Kinds) == 0 && c.Kills == 0 {
+			continue // it has page cache, or a part in evictions
+		}
 		p.row(&c.Stats, name(&c.Place))
 		for _, k := range c.Kinds {
 			why := "  " + term.Clean(words(k.Kind))
