@@ -133,7 +133,7 @@ func TestExactRSS(t *testing.T) {
 
 // A child in vfork is spared: it has its parent's memory and would free nothing.
 func TestVfork(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		g := newGroup(t).limit(48 * mib)
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})
 		pid := g.runKilled("vforker", "hog")

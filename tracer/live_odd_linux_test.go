@@ -20,7 +20,7 @@ import (
 func TestKillsInRemovedCgroups(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
 		kills := 200
-		if os.Getenv("OOMTRACE_TEST_GLOBAL") != "" && tier != TierBest {
+		if os.Getenv("OOMTRACE_TEST_GLOBAL") != "" {
 			kills = 53 // guests are slow
 		}
 		top := newGroup(t)
@@ -73,7 +73,7 @@ func TestKillsInRemovedCgroups(t *testing.T) {
 
 // A child that is killed while its parent lives on is an incident as any other.
 func TestChildKilled(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		g := newGroup(t).limit(48 * mib)
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})
 		parent := g.start("brood=1,200", "wait")
@@ -236,7 +236,7 @@ func (x *trace) fence() {
 // Whoever else sends SIGKILL is not the kernel's OOM killer, also when memory is
 // short.
 func TestOthersKill(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		g := newGroup(t).limit(32 * mib)
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM, FamilyReclaim}})
 		file := filepath.Join(scratch(t), "file")
