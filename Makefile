@@ -41,7 +41,9 @@ missing=$$(for p in $(PACKAGES); do \
 	dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
 endef
 
-# Of test-guests: KERNEL=6.12, CGROUP=v2, RUN=TestKills, JOBS=2
+# Of test-guests: KERNEL=6.1,6.12, CGROUP=v2, RUN=TestKills, JOBS=2. `make test` takes
+# each kernel once, the oldest with cgroup v1; by itself it takes all there is.
+comma  := ,
 KERNEL ?= all
 CGROUP ?= both
 RUN    ?= .
@@ -68,7 +70,8 @@ demo: build root ## build and show a real kill: a small cgroup thrashes, leaks a
 .PHONY: test
 test: announce deps ## install what is needed (said first), then run every check and test there is
 	@began=$$SECONDS; \
-	for step in lint generated cross unit test-guests; do \
+	for step in lint generated cross unit \
+		'test-guests KERNEL=5.10 CGROUP=v1' 'test-guests KERNEL=6.1,6.12,7.3 CGROUP=v2'; do \
 		at=$$SECONDS; echo "== $$step"; $(MAKE) $$step; echo "== $$step: passed in $$((SECONDS - at)) s"; \
 	done; \
 	echo "== all passed in $$((SECONDS - began)) s"
@@ -88,7 +91,7 @@ runtimes:
 .PHONY: test-guests
 test-guests: ## live tests on other kernels in QEMU: KERNEL=6.12 CGROUP=v2 RUN=TestKills JOBS=1
 	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/tracer.test ./tracer
-	$(GO) run ./cmd/vmtest --jobs $(JOBS) --kernel $(KERNEL) --cgroup $(CGROUP) --file bin/tracer.test:/bin/ \
+	$(GO) run ./cmd/vmtest --jobs $(JOBS) --timeout 25m --kernel $(subst $(comma), --kernel ,$(KERNEL)) --cgroup $(CGROUP) --file bin/tracer.test:/bin/ \
 		--env OOMTRACE_TEST_GLOBAL=1 --env OOMTRACE_TEST_ALL=1 \
 		-- tracer.test -test.v -test.run '$(RUN)'
 
