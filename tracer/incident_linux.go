@@ -17,10 +17,8 @@ const (
 	// settle is how long an incident stays open after its last record, so that
 	// the victim's companions, which are signalled right after it, are in it.
 	settle = 2 * time.Millisecond
-	// settleMany is the same where more are known to follow: members of a group,
-	// processes that share the victim's memory. A kernel whose console is slow
-	// writes a line of each before it kills the next, so that it is four times
-	// the longest pause so far, if that is more.
+	// settleMany is the same where more are known to follow: processes that share
+	// the victim's memory.
 	settleMany = 20 * time.Millisecond
 	// giveUp is when an incident is closed whose end never came.
 	giveUp = time.Second
@@ -40,7 +38,9 @@ type incident struct {
 	first   *bpf.CoreRecOomMark // nil until a victim was marked
 	stack   []string
 	group   bool
-	shared  bool // more processes are killed with a victim, for its memory is theirs
+	// groupRoot is the cgroup that is killed as a whole, once that was asked for.
+	groupRoot string
+	shared    bool // more processes are killed with a victim, for its memory is theirs
 
 	killed     []event.Killed
 	tgids      map[uint32]bool // killed, each once
@@ -203,8 +203,10 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				wait = 0 // the kernel has left the OOM killer
 			case in.more && !in.done:
 				wait = giveUp
-			case in.group, in.shared:
-				wait = min(max(settleMany, 4*time.Duration(in.gap)), giveUp)
+			case in.group:
+				wait = t.groupSettles(in)
+			case in.shared:
+				wait = settleMany
 			}
 			if at := in.touched + uint64(wait); now < at && !final {
 				soon(at)

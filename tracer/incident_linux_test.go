@@ -157,18 +157,33 @@ func TestIncident(t *testing.T) {
 	}
 }
 
-// A kernel that is slow to kill a group gets more time for the next.
-func TestIncidentSlowGroup(t *testing.T) {
+// A group is told when all its members are killed, and a kernel that is slow to
+// kill them gets more time for the next.
+func TestIncidentGroup(t *testing.T) {
+	const group = bpf.CoreOomFlagsOOM_GROUP
 	f := newFeed(t)
-	f.send(victim(20, 0, bpf.CoreOomFlagsOOM_GROUP))
-	f.send(victim(21, 15*time.Millisecond, bpf.CoreOomFlagsOOM_GROUP))
-	if kills, _ := f.settleAt(t0 + uint64(15*time.Millisecond+2*settleMany)); len(kills) != 0 {
+	f.send(victim(20, 0, group))
+	for _, tgid := range []uint32{20, 21} {
+		f.send(bpf.CoreRecOomCandidate{Head: head(bpf.CoreRecTypeREC_OOM_CANDIDATE, 0), Incident: incidentID, Task: task(tgid)})
+	}
+	f.send(done(2))
+	if kills, _ := f.settleAt(t0 + uint64(groupSlow-1)); len(kills) != 0 {
+		t.Error("written before the second was killed")
+	}
+	f.send(victim(21, 150*time.Millisecond, group))
+	if kills, _ := f.settleAt(t0 + uint64(150*time.Millisecond+settle)); len(kills) != 1 || len(kills[0].Killed) != 2 {
+		t.Errorf("all are killed: %s", show(kills))
+	}
+
+	f = newFeed(t)
+	f.send(victim(20, 0, group))
+	f.send(victim(21, 100*time.Millisecond, group))
+	if kills, _ := f.settleAt(t0 + uint64(100*time.Millisecond+4*100*time.Millisecond-1)); len(kills) != 0 {
 		t.Error("written before a third could be killed")
 	}
-	f.send(victim(22, 50*time.Millisecond, bpf.CoreOomFlagsOOM_GROUP))
-	kills, _ := f.settleAt(t0 + uint64(50*time.Millisecond+4*35*time.Millisecond))
-	if len(kills) != 1 || len(kills[0].Killed) != 3 {
-		t.Errorf("%d kills: %s", len(kills), show(kills))
+	f.send(victim(22, 550*time.Millisecond, group))
+	if kills, _ := f.settleAt(t0 + uint64(550*time.Millisecond+giveUp)); len(kills) != 1 || len(kills[0].Killed) != 3 {
+		t.Errorf("slowly: %s", show(kills))
 	}
 }
 
@@ -221,7 +236,7 @@ func TestIncidentSettles(t *testing.T) {
 		{"the kernel has left the OOM killer", bpf.CoreOomFlagsOOM_CONTROL | bpf.CoreOomFlagsOOM_MORE, true, 0},
 		{"candidates are to come", bpf.CoreOomFlagsOOM_MORE, false, giveUp},
 		{"they have come", bpf.CoreOomFlagsOOM_MORE, true, settle},
-		{"members of a group", bpf.CoreOomFlagsOOM_GROUP, true, settleMany},
+		{"members of a group", bpf.CoreOomFlagsOOM_GROUP, true, groupSlow},
 		{"others with its memory", bpf.CoreOomFlagsOOM_SHARED, false, settleMany},
 	} {
 		t.Run(c.name, func(t *testing.T) {
