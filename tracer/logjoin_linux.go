@@ -229,8 +229,15 @@ func (t *Tracer) emitLogged(r *logReport) error {
 	}
 	if len(k.Killed) == 0 {
 		// Where hooks see that nobody could be killed they have told.
-		if k.Domain.Cgroup == nil || t.sees(FamilyOOM, "decision") || !t.tellable(k.Domain.Cgroup.ID) {
+		if k.Domain.Cgroup == nil || t.sees(FamilyOOM, "decision") {
 			return nil
+		}
+		b := t.barrenDomain(k.Domain.Cgroup.ID)
+		if b.told.After(k.Time.Add(-b.gap)) || !t.tellable(k.Domain.Cgroup.ID) {
+			return nil // the count of OOM events has told it
+		}
+		if b.more > 0 {
+			k.Repeated, b.more = b.more-1, 0
 		}
 	}
 	k.Verdict = oom.Judge(&oom.Case{Kill: k})
