@@ -257,6 +257,13 @@ func TestOthersKill(t *testing.T) {
 		_ = killer.Wait()
 		if g.m.Version == 2 && exists(filepath.Join(g.dir(), "cgroup.kill")) { // 5.14
 			all := g.start("brood=5,1", "wait")
+			for entered := 0; entered < 6; {
+				procs, err := os.ReadFile(filepath.Join(g.dir(), "cgroup.procs"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				entered = strings.Count(string(procs), "\n")
+			}
 			g.set("cgroup.kill", "1")
 			if err := all.Wait(); !killed(err) {
 				t.Errorf("%v", err)
