@@ -55,7 +55,8 @@ static __always_inline void count_stall(u64 cgroup, u64 domain, u32 kind, u64 du
 		}
 	}
 	__sync_fetch_and_add(&c->total, duration);
-	__sync_fetch_and_add(&c->reclaimed, reclaimed);
+	if (reclaimed) /* an atomic addition of nothing becomes an instruction of 5.12 */
+		__sync_fetch_and_add(&c->reclaimed, reclaimed);
 	if (scanned != ~0ULL) {
 		__sync_fetch_and_add(&c->scanned, scanned);
 		__sync_fetch_and_add(&c->scans, 1);

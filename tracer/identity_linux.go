@@ -231,7 +231,11 @@ func (s *identities) run() {
 			return
 		}
 		if wait := time.Until(s.due[0].at); wait > 0 {
-			timer := time.AfterFunc(wait, s.changed.Signal)
+			timer := time.AfterFunc(wait, func() {
+				s.mu.Lock() // which is held until we wait: a signal before that would be lost
+				defer s.mu.Unlock()
+				s.changed.Signal()
+			})
 			s.changed.Wait()
 			timer.Stop()
 			continue
