@@ -25,6 +25,18 @@ func guestOnly(s *stage) string {
 	return ""
 }
 
+// burst checks that a plateau was seen, and the burst above it. In an emulated
+// guest the poll may be too slow for that, and then the verdict has to be less
+// sure.
+func burst(s *stage, k *event.OOMKill) {
+	if guestOnly(s) == "" && k.Verdict.Confidence == event.ConfidenceLow {
+		return
+	}
+	if w := k.Window; w == nil || w.Shape != event.ShapeBurst || w.NeedFirst > 16*mib || k.Verdict.Confidence != event.ConfidenceMedium {
+		s.t.Errorf("window %s, %s", show(w), k.Verdict.Confidence)
+	}
+}
+
 var (
 	any3   = []string{event.ConfidenceLow, event.ConfidenceMedium, event.ConfidenceHigh}
 	atMost = []string{event.ConfidenceLow, event.ConfidenceMedium}
@@ -53,25 +65,17 @@ func scenarios() []scenario {
 			run: func(s *stage) []int32 { return s.killed("leak=1024,80") },
 		},
 		{
-			name: "burst above a plateau", limit: 32, cause: event.CauseLimitTooSmall, sure: []string{event.ConfidenceMedium},
-			run: func(s *stage) []int32 { return s.killed("anon=4", "sleep=5000", "hog") },
-			check: func(s *stage, k *event.OOMKill) {
-				if w := k.Window; w == nil || w.Shape != event.ShapeBurst || w.NeedFirst > 16*mib {
-					s.t.Errorf("window %s", show(w))
-				}
-			},
+			name: "burst above a plateau", limit: 32, cause: event.CauseLimitTooSmall, sure: atMost,
+			run:   func(s *stage) []int32 { return s.killed("anon=4", "sleep=5000", "hog") },
+			check: burst,
 		},
 		{
-			name: "healthy page cache, then a burst", limit: 32, cause: event.CauseLimitTooSmall, sure: []string{event.ConfidenceMedium},
+			name: "healthy page cache, then a burst", limit: 32, cause: event.CauseLimitTooSmall, sure: atMost,
 			run: func(s *stage) []int32 {
 				file := filepath.Join(scratch(s.t), "file")
 				return s.killed("write="+file+",48", "read="+file+",65536,seq,48", "sleep=5000", "hog")
 			},
-			check: func(s *stage, k *event.OOMKill) {
-				if w := k.Window; w == nil || w.Shape != event.ShapeBurst {
-					s.t.Errorf("window %s", show(w))
-				}
-			},
+			check: burst,
 		},
 		{
 			name: "tmpfs", limit: 32, cause: event.CauseTmpfs, sure: sure,
