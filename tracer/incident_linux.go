@@ -212,7 +212,7 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				soon(at)
 				continue
 			}
-			if at := in.touched + uint64(wait+logSettles); t.awaitsLog(in) && now < at && !final {
+			if at := in.touched + uint64(wait+in.logWait()); t.awaitsLog(in) && now < at && !final {
 				soon(at)
 				held = true
 			}

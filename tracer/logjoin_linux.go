@@ -16,6 +16,9 @@ const (
 	// The kernel writes the report before it kills, so it is mostly there; but it
 	// limits how many it writes.
 	logSettles = time.Millisecond
+	// logDecides is the same where no cgroup was found at its limit: whether the
+	// machine ran out, or the nodes of a cpuset or of a policy, only the log says.
+	logDecides = 50 * time.Millisecond
 	// logAlone is when a report that no hook has told of becomes an event itself.
 	logAlone = time.Second
 	// logKept is how long reports are kept for lines that follow.
@@ -101,6 +104,14 @@ func (t *Tracer) awaitsLog(in *incident) bool {
 		in.logged = t.logged(in)
 	}
 	return in.logged == nil
+}
+
+// logWait is how long an incident waits for the log.
+func (in *incident) logWait() time.Duration {
+	if in.first.Domain == 0 {
+		return logDecides
+	}
+	return logSettles
 }
 
 // joinLog fills in what only the log tells: the log has the kernel's own words

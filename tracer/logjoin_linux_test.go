@@ -114,10 +114,11 @@ func TestLogTellsOfSysrq(t *testing.T) {
 func TestLogIsAwaited(t *testing.T) {
 	f := newFeed(t).withLog()
 	f.send(inferred(20))
-	if kills, _ := f.settleAt(t0 + uint64(settle+logSettles) - 1); kills != nil {
+	wait := settle + logDecides // no cgroup is known to be at its limit
+	if kills, _ := f.settleAt(t0 + uint64(wait) - 1); kills != nil {
 		t.Fatal("did not wait")
 	}
-	kills, _ := f.settleAt(t0 + uint64(settle+logSettles))
+	kills, _ := f.settleAt(t0 + uint64(wait))
 	if len(kills) != 1 || kills[0].FromKmsg != nil || kills[0].Domain.Source != event.SourceInferred {
 		t.Fatalf("%s", show(kills))
 	}
