@@ -231,7 +231,7 @@ func TestKswapd(t *testing.T) {
 	if os.Getenv("OOMTRACE_TEST_GLOBAL") == "" {
 		t.Skip("makes the whole machine short of memory: only in a guest (make test-guests)")
 	}
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		file := filepath.Join(scratch(t), "file")
 		g := newGroup(t)
 		big, cached := g.child("big"), g.child("cached")

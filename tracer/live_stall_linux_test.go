@@ -79,7 +79,7 @@ func TestMinStall(t *testing.T) {
 // Only what is asked for is told, a cgroup's descendants and one that does not
 // exist yet included.
 func TestFilter(t *testing.T) {
-	eachTier(t, func(t *testing.T, tier string) {
+	bestTier(t, func(t *testing.T, tier string) {
 		dir := scratch(t)
 		top := newGroup(t)
 		in, out := top.child("in"), top.child("out").limit(24*mib)
