@@ -2,7 +2,9 @@ package tracer
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	"github.com/oomtrace/oomtrace/tracer/decode"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/oom"
+	"github.com/oomtrace/oomtrace/tracer/procfs"
 	"github.com/oomtrace/oomtrace/tracer/tally"
 )
 
@@ -22,6 +25,8 @@ const (
 	settleMany = 20 * time.Millisecond
 	// giveUp is when an incident is closed whose end never came.
 	giveUp = time.Second
+	// lookEvery is how often it is looked whether victims are gone.
+	lookEvery = time.Second
 	// waitForEnd is how long victims may take to be gone.
 	waitForEnd = 30 * time.Second
 	// before is the window of reclaim_before.
@@ -52,6 +57,7 @@ type incident struct {
 	more       bool   // a done record is to come
 	touched    uint64 // CLOCK_MONOTONIC of the latest record
 	gap        uint64 // the longest time between two records
+	looked     uint64 // when it was looked for victims that are gone
 
 	logged   *logFacts // nil: the kernel's log says nothing of it
 	written  bool
@@ -224,6 +230,10 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				return 0, err
 			}
 		}
+		if len(in.waiting) > 0 && in.written && now >= max(in.looked, in.touched)+uint64(lookEvery) {
+			in.looked = now
+			t.lookForExited(in)
+		}
 		over := len(in.waiting) == 0 && in.holding <= 0 && (in.usage == unknown || in.freed != nil && t.sees(FamilyOOM, "memory freed"))
 		if !over && len(in.waiting) == 0 && in.holding <= 0 {
 			// The last victim is gone; see whether memory has come back since.
@@ -246,10 +256,26 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 		case len(in.waiting) == 0 && in.holding <= 0:
 			soon(now + uint64(50*time.Millisecond))
 		default:
-			soon(in.deadline)
+			soon(min(in.deadline, now+uint64(lookEvery)))
 		}
 	}
 	return next, nil
+}
+
+// lookForExited finds out which victims are gone whose exit was not told: from
+// 7.0 on the kernel passes a program over that was preempted on the same CPU. When
+// exactly they went is then not known.
+func (t *Tracer) lookForExited(in *incident) {
+	const tick = int64(10 * time.Millisecond) // of start times in /proc
+	for tgid, p := range in.waiting {
+		st, err := procfs.Root(t.procRoot).Stat(int(tgid))
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (st.Dead() && st.Threads <= 1 || st.StartNS/tick != p.StartTimeNS/tick) {
+			delete(in.waiting, tgid)
+		}
+	}
+	if len(in.waiting) == 0 {
+		in.holding = 0 // nor was the end of their memory
+	}
 }
 
 func (in *incident) name() string { return fmt.Sprintf("%x", in.id) }

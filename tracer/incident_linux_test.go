@@ -3,6 +3,8 @@ package tracer
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -273,6 +275,11 @@ func TestIncidentWithoutVictim(t *testing.T) {
 // for the event of the kill.
 func TestIncidentSurvivors(t *testing.T) {
 	f := newFeed(t)
+	f.procRoot = t.TempDir()
+	stat := f.procRoot + "/20/stat" // of a process that lives
+	if err := errors.Join(os.Mkdir(f.procRoot+"/20", 0o755), os.WriteFile(stat, []byte("20 (x) D 1 20 20 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 0 0 0"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	f.send(victim(20, 0, 0))
 	if kills, _ := f.settleAt(t0 + uint64(settle)); len(kills) != 1 {
 		t.Fatalf("%d kills", len(kills))
@@ -289,6 +296,19 @@ func TestIncidentSurvivors(t *testing.T) {
 	e := ends[0]
 	if len(e.Survivors) != 1 || e.Survivors[0].PID != 20 || len(e.Killed) != 1 || e.Killed[0].PID != 21 || e.Timeline.ExitedNS != nil || e.Freed != nil {
 		t.Errorf("%+v", e)
+	}
+}
+
+// A victim whose exit was not told is no survivor.
+func TestIncidentExitNotTold(t *testing.T) {
+	f := newFeed(t)
+	f.procRoot = t.TempDir()
+	f.send(victim(20, 0, 0))
+	f.settleAt(t0 + uint64(settle))
+	f.names.tree.Remove(7) // nobody can ask for its usage any more
+	_, ends := f.settleAt(t0 + uint64(lookEvery))
+	if len(ends) != 1 || ends[0].Survivors != nil || ends[0].Timeline.ExitedNS != nil {
+		t.Errorf("%s", show(ends))
 	}
 }
 

@@ -1,12 +1,14 @@
 package tracer
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -361,7 +363,7 @@ func TestDAMON(t *testing.T) {
 	worker := g.start("write="+file+",16", "map="+file+",16", "wait")
 	waitFor(x, func(events []event.Event) (bool, bool) {
 		sum, _ := traffic(events, g.path)
-		return true, sum.Added >= 4096 && mapped(g) >= 16*mib
+		return true, sum.Added >= 4096 && mapped(g) >= 12*mib
 	})
 	set := func(name, value string) {
 		t.Helper()
@@ -380,7 +382,11 @@ func TestDAMON(t *testing.T) {
 	set(context+"/schemes/0/action", "pageout")
 	set(context+"/schemes/0/access_pattern/sz/max", fmt.Sprint(uint64(1)<<40))
 	set(context+"/schemes/0/access_pattern/age/max", "1000000")
-	set("/0/state", "on")
+	if err := os.WriteFile(admin+"/0/state", []byte("on"), 0); errors.Is(err, syscall.EBUSY) {
+		t.Skip("the kernel uses DAMON itself (DAMON_STAT), which is exclusive")
+	} else if err != nil {
+		t.Fatal(err)
+	}
 	defer set("/0/state", "off")
 	waitFor(x, func(events []event.Event) (bool, bool) {
 		var pages uint64
