@@ -56,6 +56,14 @@ func kindsOf(c *Case) (*kinds, bool) {
 			// weighed: the last reading must have seen it too. Pages that processes
 			// share are counted for each.
 			shmem := k.anon - min(held, k.anon)
+			if m.Unevictable != nil {
+				// What cannot be evicted is locked memory of processes, or file
+				// pages: of a ramfs, or locked.
+				private := min(held-min(k.anon, held), *m.Unevictable)
+				k.locked = *m.Unevictable - private
+				k.anon += private
+				k.cache += k.locked
+			}
 			if shmem < slack {
 				shmem = 0
 			}

@@ -90,6 +90,18 @@ func TestJudge(t *testing.T) {
 			cause: event.CauseTmpfs, confidence: event.ConfidenceMedium,
 		},
 		{
+			name: "files that cannot be evicted, known from the LRU lists",
+			c: Case{Kill: kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(11 * mib), LRUFile: b(0), Unevictable: b(20 * mib)},
+				process(7, "app", "/app", 11*mib))},
+			cause: event.CausePageCachePinned, confidence: event.ConfidenceHigh, says: []string{"20.0 MiB locked or unevictable"},
+		},
+		{
+			name: "locked memory of a process, known from the LRU lists",
+			c: Case{Kill: kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(11 * mib), LRUFile: b(0), Unevictable: b(20 * mib)},
+				process(7, "app", "/app", 31*mib))},
+			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
+		},
+		{
 			name: "memory of a victim that is still exiting is no tmpfs",
 			c: Case{Kill: kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(31 * mib), LRUFile: b(0), Unevictable: b(0)},
 				process(7, "app", "/app", 7*mib)), Window: []Point{{At: -time.Second, Usage: 24 * mib, Anon: 20 * mib, Shmem: 3 * mib}}},
