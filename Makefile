@@ -71,7 +71,7 @@ demo: build root ## build and show a real kill: a small cgroup thrashes, leaks a
 test: announce deps ## install what is needed (said first), then run every check and test there is
 	@began=$$SECONDS; \
 	for step in lint generated cross unit \
-		'test-guests KERNEL=5.10 CGROUP=v1' 'test-guests KERNEL=6.1,6.12,7.3 CGROUP=v2'; do \
+		'test-guests KERNEL=5.10 CGROUP=v1' 'test-guests KERNEL=6.1,6.12,7.3 CGROUP=v2 JOBS=2'; do \
 		at=$$SECONDS; echo "== $$step"; $(MAKE) $$step; echo "== $$step: passed in $$((SECONDS - at)) s"; \
 	done; \
 	echo "== all passed in $$((SECONDS - began)) s"
