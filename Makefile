@@ -91,7 +91,7 @@ runtimes:
 .PHONY: test-guests
 test-guests: ## live tests on other kernels in QEMU: KERNEL=6.12 CGROUP=v2 RUN=TestKills JOBS=1
 	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/tracer.test ./tracer
-	$(GO) run ./cmd/vmtest --jobs $(JOBS) --timeout 25m --kernel $(subst $(comma), --kernel ,$(KERNEL)) --cgroup $(CGROUP) \
+	$(GO) run ./cmd/vmtest --jobs $(JOBS) --timeout 35m --kernel $(subst $(comma), --kernel ,$(KERNEL)) --cgroup $(CGROUP) \
 		--file bin/tracer.test:/bin/ --file cmd/vmtest/again.sh:/bin/again \
 		--env OOMTRACE_TEST_GLOBAL=1 --env OOMTRACE_TEST_ALL=1 \
 		-- again tracer.test -test.v -test.run '$(RUN)'
