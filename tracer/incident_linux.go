@@ -266,10 +266,9 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 // 7.0 on the kernel passes a program over that was preempted on the same CPU. When
 // exactly they went is then not known.
 func (t *Tracer) lookForExited(in *incident) {
-	const tick = int64(10 * time.Millisecond) // of start times in /proc
 	for tgid, p := range in.waiting {
 		st, err := procfs.Root(t.procRoot).Stat(int(tgid))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && (st.Dead() && st.Threads <= 1 || st.StartNS/tick != p.StartTimeNS/tick) {
+		if errors.Is(err, fs.ErrNotExist) || err == nil && (st.Dead() && st.Threads <= 1 || !sameStart(st.StartNS, p.StartTimeNS)) {
 			delete(in.waiting, tgid)
 		}
 	}

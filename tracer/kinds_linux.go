@@ -146,9 +146,7 @@ func (t *Tracer) kindsOf(v *event.Candidate, at uint64) *event.Kinds {
 			r = *r.before
 		}
 	}
-	// /proc has start times in hundredths of a second.
-	const tick = int64(10 * time.Millisecond)
-	if !ok || r.start/tick != v.StartTimeNS/tick || int64(at)-r.at > int64(kindsBelieved) {
+	if !ok || !sameStart(r.start, v.StartTimeNS) || int64(at)-r.at > int64(kindsBelieved) {
 		return nil
 	}
 	off, k := r.at-int64(at), r.kinds
@@ -156,4 +154,11 @@ func (t *Tracer) kindsOf(v *event.Candidate, at uint64) *event.Kinds {
 		Heap: k.Heap, Stack: k.Stack, Libraries: k.Libraries, MappedFiles: k.Files, Anonymous: k.Anonymous, Shared: k.Shmem,
 		Other: k.Other, Swap: k.Swap, ReadNS: off, Source: event.SourceProcfs,
 	}
+}
+
+// sameStart compares start times of processes, which /proc has in hundredths of a
+// second.
+func sameStart(a, b int64) bool {
+	const tick = int64(10 * time.Millisecond)
+	return a/tick == b/tick
 }

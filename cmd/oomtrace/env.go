@@ -65,6 +65,11 @@ func (e *env) print(text string) error {
 	return nil
 }
 
+// colors tells whether a terminal is to be given colours.
+func (e *env) colors(off bool) bool {
+	return !off && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
+}
+
 func writeError(err error) error { return fmt.Errorf("write to stdout: %w", cause(err)) }
 
 // whenAbandoned registers what must be undone even when a second ^C ends the

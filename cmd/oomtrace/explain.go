@@ -202,7 +202,7 @@ func (e *env) explainer(f *explainFlags) func(*event.OOMKill) error {
 	columns, terminal := terminalWidth(e.stdout)
 	w := text.New(e.stdout, text.Options{
 		Width: columns, PageBytes: f.pageBytes, Location: time.Local,
-		Color: terminal && !f.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb",
+		Color: terminal && e.colors(f.noColor),
 	})
 	return func(k *event.OOMKill) error { return w.Write(k) }
 }

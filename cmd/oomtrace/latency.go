@@ -215,7 +215,7 @@ func (e *env) showLatency(f *latencyFlags, r *latency.Report) error {
 		err = latency.WriteHTML(&b, r)
 	default:
 		columns, terminal := terminalWidth(e.stdout)
-		color := terminal && !f.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
+		color := terminal && e.colors(f.noColor)
 		err = latency.WriteText(&b, r, latency.TextOptions{Color: color, Width: columns})
 	}
 	if err != nil {

@@ -80,7 +80,7 @@ func (f *lookFlags) shower(e *env, inPlace bool) func(event.Event) error {
 	if inPlace && terminal {
 		out = &screen{out: e.stdout}
 	}
-	color := terminal && !f.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
+	color := terminal && e.colors(f.noColor)
 	return shown(text.New(out, text.Options{Color: color, Width: columns}).Write)
 }
 

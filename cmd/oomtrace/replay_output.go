@@ -100,7 +100,7 @@ func newReplayText(p *player, severalHosts bool) replayOutput {
 		player: p, out: newSlack(p.stdout), names: severalHosts, hosts: make(map[string]*outlet),
 		options: text.Options{
 			Width: columns,
-			Color: terminal && !p.noColor && p.getenv("NO_COLOR") == "" && p.getenv("TERM") != "dumb",
+			Color: terminal && p.colors(p.noColor),
 		},
 	}
 }

@@ -231,7 +231,7 @@ func (f *reportFlags) writer(e *env, out io.Writer) storyWriter {
 	}
 	return report.NewText(out, report.TextOptions{
 		Width: columns,
-		Color: terminal && !f.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb",
+		Color: terminal && e.colors(f.noColor),
 	})
 }
 

@@ -197,7 +197,7 @@ func (e *env) outlet(v view) *outlet {
 		return &outlet{write: jsonl.New(e.stdout).Write, hide: v.hide}
 	}
 	columns, terminal := terminalWidth(e.stdout)
-	color := terminal && !v.noColor && e.getenv("NO_COLOR") == "" && e.getenv("TERM") != "dumb"
+	color := terminal && e.colors(v.noColor)
 	return &outlet{write: text.New(e.stdout, text.Options{Color: color, Width: columns}).Write, hide: v.hide, thin: v.thin}
 }
 
