@@ -20,6 +20,10 @@ func TestHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { // for -count
+		_ = unix.Munmap(anon)
+		_ = unix.Munmap(shm)
+	})
 	for i := 0; i < size; i += 4096 {
 		anon[i], shm[i] = 1, 1
 	}
@@ -66,12 +70,14 @@ func TestHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	dead := cmd.Process.Pid
-	for { // until it is a zombie, which nobody has waited for
+	// Until it is a zombie, which nobody has waited for, and the last of its other
+	// threads is gone. A list of threads may end early while one of them exits.
+	for {
 		st, err := r.Stat(dead)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st.Dead() {
+		if s, err := r.Status(dead); st.Dead() && err == nil && s.Threads == 1 {
 			break
 		}
 	}
