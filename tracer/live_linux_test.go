@@ -294,7 +294,9 @@ func (g *group) set(file, value string) {
 	g.t.Helper()
 	fd, err := unix.Open(filepath.Join(g.dir(), file), unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
-		_, err = unix.Write(fd, []byte(value))
+		for err = unix.EINTR; err == unix.EINTR; { // such as by SIGCHLD of one that was killed
+			_, err = unix.Write(fd, []byte(value))
+		}
 		unix.Close(fd)
 	}
 	if err != nil {
