@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 GO          ?= go
 BIN         := bin/oomtrace
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 
 # Debian packages: the pinned compiler with what generating needs, compilers for the
 # programs that tests profile, what the documentation pipes events through, and a
@@ -69,17 +70,21 @@ demo: build root ## build and show a real kill: a small cgroup thrashes, leaks a
 
 .PHONY: test
 test: announce deps ## install what is needed (said first), then run every check and test there is
-	@began=$$SECONDS; \
+	@began=$$SECONDS; failed=; \
 	for step in lint generated cross unit \
 		'test-guests KERNEL=5.10 CGROUP=v1' 'test-guests KERNEL=6.1,6.12,7.3 CGROUP=v2 JOBS=2'; do \
-		at=$$SECONDS; echo "== $$step"; $(MAKE) $$step; echo "== $$step: passed in $$((SECONDS - at)) s"; \
+		at=$$SECONDS; echo "== $$step"; \
+		if $(MAKE) $$step; then said=passed; else said=FAILED; failed+=" $$step;"; fi; \
+		echo "== $$step: $$said in $$((SECONDS - at)) s"; \
 	done; \
+	if [ -n "$$failed" ]; then echo "== FAILED:$$failed after $$((SECONDS - began)) s" >&2; exit 1; fi; \
 	echo "== all passed in $$((SECONDS - began)) s"
 
 .PHONY: unit
 unit: TESTENV += OOMTRACE_TEST_RUNTIMES=$(shell $(GO) run ./cmd/vmtest --runtimes) OOMTRACE_TEST_CRI=$(CURDIR)/bin/cri
 unit: root runtimes ## unit tests, seeds of the fuzz tests, and live tests on this kernel (root)
-	$(TESTENV) $(GO) test -p 1 -count 1 $(EXEC) ./...
+	$(TESTENV) $(GO) run $(GOTESTSUM) --format pkgname --rerun-fails=1 --rerun-fails-max-failures=3 --packages=./... -- \
+		-p 1 -count 1 $(EXEC)
 
 # Container runtimes for the tests, and a client that plays the kubelet: a module
 # of its own, for it needs gRPC.
