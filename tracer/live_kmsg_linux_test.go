@@ -2,10 +2,10 @@ package tracer
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
@@ -19,17 +19,19 @@ func TestKernelLog(t *testing.T) {
 		if x.tracer.log == nil {
 			t.Fatal("the kernel's log cannot be read")
 		}
-		whole := false
-		for i := 0; !whole && i < 50; i++ {
+		// Whole reports, and kills whose missing facts were found in theirs: on a
+		// busy machine it may be read when the kill is told already.
+		whole, told := false, false
+		for end := time.Now().Add(patience); time.Now().Before(end) && !(whole && (told || tier != TierTracepoint)); {
 			g := newGroup(t).limit(16 * mib)
 			pid := g.runKilled("comm=logged", "hog")
 			k := waitFor(x, func(events []event.Event) (*event.OOMKill, bool) {
-				k := killsBelow(events, g.path)
+				k := slices.DeleteFunc(killsBelow(events, g.path), func(k *event.OOMKill) bool { return k.Victim.PID != pid })
 				return firstOf(k), len(k) > 0
 			})
 			g.remove()
-			if k.Source != event.SourceBPF || k.Victim.PID != pid {
-				t.Errorf("victim %d, want %d, source %s", k.Victim.PID, pid, k.Source)
+			if k.Source != event.SourceBPF {
+				t.Errorf("source %s", k.Source)
 			}
 			lines := waitFor(x, func(events []event.Event) ([]*event.Kmsg, bool) {
 				l := slices.DeleteFunc(of[*event.Kmsg](events), func(m *event.Kmsg) bool { return m.Incident != k.Incident })
@@ -40,21 +42,23 @@ func TestKernelLog(t *testing.T) {
 					t.Errorf("line %s", show(l))
 				}
 			}
-			whole = strings.Contains(lines[0].Text, " invoked oom-killer: ")
-			if !whole {
+			if !strings.Contains(lines[0].Text, " invoked oom-killer: ") {
 				continue
 			}
+			whole = true
 			if d := lines[0].Time.Sub(k.Time).Abs(); d > patience {
 				t.Errorf("line at %v, kill at %v", lines[0].Time, k.Time)
 			}
-			told := slices.Contains(k.FromKmsg, "trigger.gfp_flags") && k.Trigger.Order != nil && strings.HasPrefix(k.Trigger.GFPFlags, "GFP_KERNEL")
-			late := os.Getenv("OOMTRACE_TEST_GLOBAL") != "" && k.FromKmsg == nil // an emulated guest may not read it in time
-			if told != (tier == TierTracepoint) && !late {
+			if k.FromKmsg == nil {
+				continue
+			}
+			told = slices.Contains(k.FromKmsg, "trigger.gfp_flags") && k.Trigger.Order != nil && strings.HasPrefix(k.Trigger.GFPFlags, "GFP_KERNEL")
+			if !told || tier != TierTracepoint {
 				t.Errorf("from the log: %q, trigger %s", k.FromKmsg, show(k.Trigger))
 			}
 		}
-		if !whole {
-			t.Error("50 kills, none reported in full")
+		if !whole || tier == TierTracepoint && !told {
+			t.Errorf("a kill reported in full: %v, one completed from that: %v", whole, told)
 		}
 		// Each kill is told once: none again from the log.
 		seen := make(map[int32]bool)

@@ -313,7 +313,8 @@ func TestThrash(t *testing.T) {
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyThrash}, Cgroups: []Selector{{ID: top.id()}}})
 		idle.start("anon=4", "wait")
 		streaming.run("read=" + stream + ",65536,seq,192")
-		thrashing.run(slices.Repeat([]string{"read=" + file + ",4096,random,48"}, 5)...)
+		// More often than it can take for the stalls to make up their share.
+		reader := thrashing.start(slices.Repeat([]string{"read=" + file + ",4096,random,48"}, 5000)...)
 		is := func(state string) func([]event.Event) (*event.Thrash, bool) {
 			return func(events []event.Event) (*event.Thrash, bool) {
 				for _, e := range of[*event.Thrash](events) {
@@ -325,6 +326,9 @@ func TestThrash(t *testing.T) {
 			}
 		}
 		begun := waitFor(x, is(event.StateBegin))
+		if err := reader.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
 		ended := waitFor(x, is(event.StateEnd))
 		for _, e := range []*event.Thrash{begun, ended} {
 			if e.Domain == nil || e.Domain.ID != thrashing.id() || e.Limit == nil || *e.Limit != 24*mib {
