@@ -79,6 +79,11 @@ static __always_inline int added(struct pages *p)
 	return 0;
 }
 
+static __always_inline u32 evict_cause(struct pages *p)
+{
+	return p->reparented ? CAUSE_EVICT_REPARENTED : CAUSE_EVICT;
+}
+
 static __always_inline int deleted(struct pages *p, u32 flags)
 {
 	u32 slot = RUN_DELETE;
@@ -92,7 +97,7 @@ static __always_inline int deleted(struct pages *p, u32 flags)
 		if (sample_refaults)
 			sample_eviction(p, e ? e->domain : 0);
 		if (e && e->begun) {
-			count(&e->run, e, p, CAUSE_EVICT, e->task_cgroup, e->kind);
+			count(&e->run, e, p, evict_cause(p), e->task_cgroup, e->kind);
 			return 0;
 		}
 	}
@@ -106,7 +111,7 @@ static __always_inline int deleted(struct pages *p, u32 flags)
 		 * has no tracepoint (DAMON, madvise) */
 		u64 evictor = memcg_id(task_memcg((void *)bpf_get_current_task()));
 
-		count(run, NULL, p, CAUSE_EVICT, evictor, kind_outside(flags));
+		count(run, NULL, p, evict_cause(p), evictor, kind_outside(flags));
 	} else {
 		count(run, NULL, p, p->frozen ? CAUSE_INVALIDATE : CAUSE_TRUNCATE, 0, 0);
 	}

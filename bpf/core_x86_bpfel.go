@@ -24,10 +24,11 @@ type CoreCacheCounts struct {
 type CoreCause uint32
 
 const (
-	CoreCauseCAUSE_ADD        CoreCause = 0
-	CoreCauseCAUSE_EVICT      CoreCause = 1
-	CoreCauseCAUSE_TRUNCATE   CoreCause = 2
-	CoreCauseCAUSE_INVALIDATE CoreCause = 3
+	CoreCauseCAUSE_ADD              CoreCause = 0
+	CoreCauseCAUSE_EVICT            CoreCause = 1
+	CoreCauseCAUSE_TRUNCATE         CoreCause = 2
+	CoreCauseCAUSE_INVALIDATE       CoreCause = 3
+	CoreCauseCAUSE_EVICT_REPARENTED CoreCause = 4
 )
 
 type CoreCertainty uint32
@@ -46,6 +47,12 @@ const (
 	CoreCgroupChangeCGROUP_RENAME  CoreCgroupChange = 3
 	CoreCgroupChangeCGROUP_ATTACH  CoreCgroupChange = 4
 )
+
+type CoreEvictCounts struct {
+	_          structs.HostLayout
+	Pages      uint64
+	Reparented uint64
+}
 
 type CoreEvictKey struct {
 	_       structs.HostLayout
@@ -148,6 +155,7 @@ type CoreRecEvicted struct {
 	Dev        uint32
 	Generation uint32
 	Pages      uint64
+	Reparented uint64
 }
 
 type CoreRecFile struct {
@@ -479,6 +487,7 @@ const (
 	CoreVarExportCause                        = "export_cause"
 	CoreVarExportCertainty                    = "export_certainty"
 	CoreVarExportCgroupChange                 = "export_cgroup_change"
+	CoreVarExportEvictCounts                  = "export_evict_counts"
 	CoreVarExportEvictKey                     = "export_evict_key"
 	CoreVarExportFamily                       = "export_family"
 	CoreVarExportFault                        = "export_fault"
@@ -595,6 +604,7 @@ type CoreVariableSpecs struct {
 	ExportCause           *ebpf.VariableSpec `ebpf:"export_cause"`
 	ExportCertainty       *ebpf.VariableSpec `ebpf:"export_certainty"`
 	ExportCgroupChange    *ebpf.VariableSpec `ebpf:"export_cgroup_change"`
+	ExportEvictCounts     *ebpf.VariableSpec `ebpf:"export_evict_counts"`
 	ExportEvictKey        *ebpf.VariableSpec `ebpf:"export_evict_key"`
 	ExportFamily          *ebpf.VariableSpec `ebpf:"export_family"`
 	ExportFault           *ebpf.VariableSpec `ebpf:"export_fault"`
@@ -682,6 +692,7 @@ type CoreVariables struct {
 	ExportCause           *ebpf.Variable `ebpf:"export_cause"`
 	ExportCertainty       *ebpf.Variable `ebpf:"export_certainty"`
 	ExportCgroupChange    *ebpf.Variable `ebpf:"export_cgroup_change"`
+	ExportEvictCounts     *ebpf.Variable `ebpf:"export_evict_counts"`
 	ExportEvictKey        *ebpf.Variable `ebpf:"export_evict_key"`
 	ExportFamily          *ebpf.Variable `ebpf:"export_family"`
 	ExportFault           *ebpf.Variable `ebpf:"export_fault"`

@@ -73,7 +73,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
 	__type(key, struct evict_key);
-	__type(value, u64);
+	__type(value, struct evict_counts);
 } cache_evictors SEC(".maps");
 
 const volatile bool count_cache = false; /* `cache` events are wanted */
@@ -141,7 +141,7 @@ static __always_inline void add_counts(struct cache_counts *c, u32 cause, u64 pa
 {
 	if (cause == CAUSE_ADD)
 		__sync_fetch_and_add(&c->added, pages);
-	else if (cause == CAUSE_EVICT)
+	else if (cause == CAUSE_EVICT || cause == CAUSE_EVICT_REPARENTED)
 		__sync_fetch_and_add(&c->evicted, pages);
 	else if (cause == CAUSE_TRUNCATE)
 		__sync_fetch_and_add(&c->truncated, pages);
@@ -172,14 +172,20 @@ static __always_inline void flush_run(struct run *run)
 	if (counts)
 		add_counts(&counts->pages, run->cause, pages);
 
-	if (run->cause == CAUSE_EVICT) {
+	if (run->cause == CAUSE_EVICT || run->cause == CAUSE_EVICT_REPARENTED) {
 		struct evict_key key = { .owner = owner, .evictor = run->evictor, .kind = run->kind };
-		u64 *evicted = bpf_map_lookup_elem(&cache_evictors, &key);
+		struct evict_counts *evicted = bpf_map_lookup_elem(&cache_evictors, &key);
+		struct evict_counts these = { .pages = pages };
 
-		if (evicted)
-			__sync_fetch_and_add(evicted, pages);
-		else if (bpf_map_update_elem(&cache_evictors, &key, &pages, BPF_NOEXIST))
+		if (run->cause == CAUSE_EVICT_REPARENTED)
+			these.reparented = pages;
+		if (evicted) {
+			__sync_fetch_and_add(&evicted->pages, pages);
+			if (these.reparented)
+				__sync_fetch_and_add(&evicted->reparented, pages);
+		} else if (bpf_map_update_elem(&cache_evictors, &key, &these, BPF_NOEXIST)) {
 			count_map_full(FAMILY_CACHE, pages);
+		}
 	}
 }
 
@@ -187,6 +193,7 @@ static __always_inline void flush_run(struct run *run)
 static __always_inline void close_run(struct episode *e)
 {
 	struct run *run = &e->run;
+	u64 reparented = run->cause == CAUSE_EVICT_REPARENTED ? run->pages : 0;
 	int i;
 
 	if (!run->pages)
@@ -202,12 +209,14 @@ static __always_inline void close_run(struct episode *e)
 			slot->dev = run->dev;
 			slot->generation = run->generation;
 			slot->pages = run->pages;
+			slot->reparented = reparented;
 			e->evicted_count = i + 1;
 			goto out;
 		}
 		if (slot->inode == run->inode && slot->owner == run->owner && slot->dev == run->dev &&
 		    slot->generation == run->generation) {
 			slot->pages += run->pages;
+			slot->reparented += reparented;
 			goto out;
 		}
 	}

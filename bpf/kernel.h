@@ -115,7 +115,11 @@ struct mem_cgroup_per_node {
 	unsigned long lru_zone_size[5][5]; /* zones differ by configuration */
 	struct lruvec lruvec;
 };
+struct percpu_ref {
+	unsigned long percpu_count_ptr;
+};
 struct obj_cgroup {
+	struct percpu_ref refcnt;
 	struct mem_cgroup *memcg;
 };
 struct mem_cgroup_per_node___objcg { /* 7.1 */

@@ -15,14 +15,19 @@ struct pages {
 	u32 dev, generation;
 	u32 count;
 	bool shmem, frozen;
+	bool reparented; /* see owner_of */
 };
 
 #define BIT_SET(flags, name) ((flags) >> bpf_core_enum_value(enum pageflags, name) & 1)
 
+#define PERCPU_REF_DEAD 2
+
 /* Which cgroup a folio is charged to. 5.10: page->mem_cgroup. To 7.0 memcg_data
  * is the cgroup, or with bit 1 set an object cgroup; from 7.1 always the latter.
- * Bit 0 marks a slab's vector. */
-static __always_inline struct mem_cgroup *owner_of(unsigned long data)
+ * Bit 0 marks a slab's vector. When a cgroup is removed the kernel gives its
+ * object cgroups to the parent and kills their reference counts: from 7.1 that is
+ * how a folio that the parent has inherited (`reparented`) is told from its own. */
+static __always_inline struct mem_cgroup *owner_of(unsigned long data, bool *reparented)
 {
 	unsigned long p = data & ~7UL;
 
@@ -32,6 +37,7 @@ static __always_inline struct mem_cgroup *owner_of(unsigned long data)
 		if (bpf_rdonly_cast) {
 			struct obj_cgroup *o = bpf_rdonly_cast((void *)p, bpf_core_type_id_kernel(struct obj_cgroup));
 
+			*reparented = o->refcnt.percpu_count_ptr & PERCPU_REF_DEAD;
 			return o->memcg;
 		}
 		return BPF_CORE_READ((struct obj_cgroup *)p, memcg);
@@ -56,7 +62,8 @@ static __always_inline void look(struct pages *p, struct folio *folio)
 	struct folio___mdflags *md = (void *)folio;
 	unsigned long flags = bpf_core_field_exists(md->flags.f) ? md->flags.f : folio->flags;
 
-	p->owner = owner_of(folio->memcg_data);
+	p->reparented = false;
+	p->owner = owner_of(folio->memcg_data, &p->reparented);
 	p->inode = inode;
 	p->index = folio->index;
 	p->number = inode->i_ino;
@@ -82,10 +89,11 @@ static __always_inline void look_page(struct pages *p, struct page___old *page)
 	struct inode *inode = BPF_CORE_READ(page, mapping, host);
 	unsigned long flags = BPF_CORE_READ(page, flags);
 
+	p->reparented = false;
 	if (bpf_core_field_exists(page->mem_cgroup))
 		p->owner = BPF_CORE_READ(page, mem_cgroup);
 	else
-		p->owner = owner_of(BPF_CORE_READ((struct page___data *)page, memcg_data));
+		p->owner = owner_of(BPF_CORE_READ((struct page___data *)page, memcg_data), &p->reparented);
 	p->inode = inode;
 	p->index = BPF_CORE_READ(page, index);
 	p->number = BPF_CORE_READ(inode, i_ino);

@@ -112,6 +112,7 @@ struct rec_evicted {
 	u64 owner, inode;
 	u32 dev, generation;
 	u64 pages;
+	u64 reparented; /* of these */
 };
 
 struct rec_reclaim {
@@ -266,6 +267,10 @@ struct evict_key {
 	u64 kind;    /* reclaim_kind */
 };
 
+struct evict_counts { /* pages, and of these CAUSE_EVICT_REPARENTED */
+	u64 pages, reparented;
+};
+
 #define HISTORY_SECONDS 16
 
 struct history_second {
@@ -287,7 +292,8 @@ struct run {
 	u32 kind;
 	u64 pages;
 };
-enum cause { CAUSE_ADD, CAUSE_EVICT, CAUSE_TRUNCATE, CAUSE_INVALIDATE };
+/* EVICT_REPARENTED: it had been that of a cgroup below the owner, now removed. */
+enum cause { CAUSE_ADD, CAUSE_EVICT, CAUSE_TRUNCATE, CAUSE_INVALIDATE, CAUSE_EVICT_REPARENTED };
 
 #pragma clang diagnostic pop
 

@@ -83,7 +83,7 @@ func (t *Tracer) throttle(r *bpf.CoreRecThrottle) error {
 func (t *Tracer) evicted(r *decode.Reclaim) []event.Evicted {
 	var out []event.Evicted
 	for _, v := range r.Evicted {
-		e := event.Evicted{Pages: uint64(v.Pages)}
+		e := event.Evicted{Pages: v.Pages, Reparented: v.Reparented}
 		e.Cgroup, e.Container = t.names.cgroup(v.Owner)
 		f := t.names.file(v.Dev, v.Generation, v.Inode)
 		e.File = &f

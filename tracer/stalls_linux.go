@@ -134,11 +134,12 @@ func (t *Tracer) returned(e *event.Cache, r *tally.Returns) {
 func (t *Tracer) evictions(e *event.Cache, tr *tally.Traffic) {
 	slices.SortFunc(tr.EvictedBy, func(a, b tally.Evictor) int { return cmp.Compare(b.Pages, a.Pages) })
 	for i, v := range tr.EvictedBy {
+		e.Reparented += v.Reparented
 		if i >= busiestEvictor {
 			e.EvictedByOtherPages += v.Pages
 			continue
 		}
-		by := event.EvictedBy{Kswapd: v.Kind == bpf.CoreReclaimKindRECLAIM_KSWAPD, Kind: evictKind(v.Kind), Pages: v.Pages}
+		by := event.EvictedBy{Kswapd: v.Kind == bpf.CoreReclaimKindRECLAIM_KSWAPD, Kind: evictKind(v.Kind), Pages: v.Pages, Reparented: v.Reparented}
 		if !by.Kswapd && by.Kind != event.EvictDAMON { // threads of the kernel, of no cgroup
 			by.Cgroup, by.Container = t.names.cgroup(v.Cgroup)
 		}
@@ -150,7 +151,7 @@ func (t *Tracer) evictions(e *event.Cache, tr *tally.Traffic) {
 			e.EvictedOfOtherPages += v.Pages
 			continue
 		}
-		of := event.EvictedOf{Kind: evictKind(v.Kind), Pages: v.Pages}
+		of := event.EvictedOf{Kind: evictKind(v.Kind), Pages: v.Pages, Reparented: v.Reparented}
 		of.Cgroup, of.Container = t.names.cgroup(v.Owner)
 		e.EvictedOf = append(e.EvictedOf, of)
 	}

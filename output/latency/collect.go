@@ -292,7 +292,7 @@ func (c *Collector) evicted(list []event.Evicted, g *event.Cgroup, container *ev
 		if v.File != nil {
 			addFile(c.episodeFiles, owner, *v.File, 0, v.Pages)
 		}
-		addEviction(c.episodeEvictions, owner, g, container, kind, v.Pages)
+		addEviction(c.episodeEvictions, owner, g, container, kind, v.Pages, v.Reparented)
 	}
 }
 
@@ -311,7 +311,7 @@ func addFile(all map[fileKey]*File, owner Place, f event.File, added, evicted ui
 	all[k].Evicted += evicted
 }
 
-func addEviction(all map[evictionKey]*Eviction, owner Place, g *event.Cgroup, container *event.Container, kind string, pages uint64) {
+func addEviction(all map[evictionKey]*Eviction, owner Place, g *event.Cgroup, container *event.Container, kind string, pages, reparented uint64) {
 	var by *Place
 	k := evictionKey{owner: owner.key(), kind: kind}
 	if g != nil || container != nil {
@@ -325,6 +325,7 @@ func addEviction(all map[evictionKey]*Eviction, owner Place, g *event.Cgroup, co
 		all[k] = &Eviction{Owner: owner, By: by, Kind: kind}
 	}
 	all[k].Pages += pages
+	all[k].Reparented += reparented
 }
 
 func (c *Collector) cache(e *event.Cache) {
@@ -353,10 +354,10 @@ func (c *Collector) cache(e *event.Cache) {
 		if kind == "" && v.Kswapd {
 			kind = event.EvictKswapd
 		}
-		addEviction(c.evictions, ct.Place, v.Cgroup, v.Container, kind, v.Pages)
+		addEviction(c.evictions, ct.Place, v.Cgroup, v.Container, kind, v.Pages, v.Reparented)
 	}
 	if e.EvictedByOtherPages > 0 {
-		addEviction(c.evictions, ct.Place, nil, nil, "others", e.EvictedByOtherPages)
+		addEviction(c.evictions, ct.Place, nil, nil, "others", e.EvictedByOtherPages, 0)
 	}
 }
 

@@ -180,8 +180,8 @@ type matrixRow struct {
 }
 
 type matrixCell struct {
-	Pages uint64
-	Level int
+	Pages, Reparented uint64
+	Level             int
 }
 
 const matrixSide = 12
@@ -190,7 +190,7 @@ func matrixOf(r *Report) *matrix {
 	m := &matrix{}
 	owners, evictors := map[string]int{}, map[string]int{}
 	var names []string
-	sums := map[[2]int]uint64{}
+	sums, reparented := map[[2]int]uint64{}, map[[2]int]uint64{}
 	most := uint64(0)
 	index := func(all map[string]int, key, name string, list *[]string) int {
 		i, ok := all[key]
@@ -216,13 +216,14 @@ func matrixOf(r *Report) *matrix {
 			continue
 		}
 		sums[[2]int{o, v}] += e.Pages
+		reparented[[2]int{o, v}] += e.Reparented
 		most = max(most, sums[[2]int{o, v}])
 	}
 	for o, owner := range names {
 		row := matrixRow{Owner: owner}
 		for v := range m.Evictors {
 			n := sums[[2]int{o, v}]
-			row.Cells = append(row.Cells, matrixCell{n, shade(n, most, 9)})
+			row.Cells = append(row.Cells, matrixCell{n, reparented[[2]int{o, v}], shade(n, most, 9)})
 		}
 		m.Rows = append(m.Rows, row)
 	}

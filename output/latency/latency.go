@@ -139,6 +139,9 @@ type Eviction struct {
 	By    *Place `json:"by,omitempty"`
 	Kind  string `json:"kind,omitempty"`
 	Pages uint64 `json:"pages"`
+	// Reparented are those of Pages that had been the page cache of cgroups below
+	// Owner which were removed (7.1).
+	Reparented uint64 `json:"reparented_pages,omitempty"`
 }
 
 // Heat is how many stalls there were, by time and length.

@@ -63,7 +63,7 @@ func story() []event.Event {
 		&event.Throttle{Meta: meta(event.TypeThrottle, 8*time.Second), Process: event.Process{PID: 48213, TID: 48241, Comm: "java", StartTimeNS: 5}, Cgroup: app, Container: appIs, DurationNS: 8e8},
 		&event.Cache{Meta: meta(event.TypeCache, 4*time.Second), IntervalNS: 1e9, Cgroup: app, Container: appIs, Added: 4000, Evicted: 3000, Refaulted: ptr(uint64(1000)),
 			RefaultSampling: 256, RefaultAfterNS: []event.Bucket{{UpTo: 1 << 28}, {UpTo: 9 << 25, Count: 3}, {UpTo: 1 << 30}, {UpTo: 9 << 27, Count: 1}},
-			EvictedBy: []event.EvictedBy{{Kind: event.ReclaimMemcgLimit, Cgroup: app, Container: appIs, Pages: 2000}, {Kind: event.ReclaimMemcgLimit, Cgroup: batch, Container: batchIs, Pages: 900},
+			EvictedBy: []event.EvictedBy{{Kind: event.ReclaimMemcgLimit, Cgroup: app, Container: appIs, Pages: 2000}, {Kind: event.ReclaimMemcgLimit, Cgroup: batch, Container: batchIs, Pages: 900, Reparented: 300},
 				{Kswapd: true, Kind: event.EvictKswapd, Pages: 90}}, EvictedByOtherPages: 10,
 			Files: []event.CacheFile{{File: event.File{Dev: "8:1", Inode: 7, Path: "/var/lib/app/index.db"}, Added: 4000, Evicted: 2990}, {File: event.File{Dev: "8:1", Inode: 8}, Added: 10, Evicted: 10}}},
 		&event.Cache{Meta: meta(event.TypeCache, 4*time.Second), IntervalNS: 1e9, Cgroup: batch, Container: batchIs, Added: 100,
@@ -115,10 +115,10 @@ func TestReport(t *testing.T) {
 		if e.By != nil {
 			by = e.By.Label
 		}
-		cells = append(cells, fmt.Sprint(e.Owner.Label, " < ", by, " ", e.Kind, " ", e.Pages))
+		cells = append(cells, fmt.Sprint(e.Owner.Label, " < ", by, " ", e.Kind, " ", e.Pages, " ", e.Reparented))
 	}
-	if want := []string{"shop/checkout-x2x4z/app < shop/checkout-x2x4z/app memcg_limit 2000", "shop/checkout-x2x4z/app < batch.service memcg_limit 900",
-		"shop/checkout-x2x4z/app <  kswapd 90", "shop/checkout-x2x4z/app <  others 10"}; !slices.Equal(cells, want) {
+	if want := []string{"shop/checkout-x2x4z/app < shop/checkout-x2x4z/app memcg_limit 2000 0", "shop/checkout-x2x4z/app < batch.service memcg_limit 900 300",
+		"shop/checkout-x2x4z/app <  kswapd 90 0", "shop/checkout-x2x4z/app <  others 10 0"}; !slices.Equal(cells, want) {
 		t.Errorf("%q, want %q", cells, want)
 	}
 	if len(r.Threads) != 2 || r.Threads[0].Process.TID != 48241 || r.Threads[0].StalledNS != 806e6 || r.Threads[1].Count != 2 || r.Threads[1].MaxNS != 2e7 {

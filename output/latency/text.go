@@ -310,6 +310,9 @@ func (p *page) evictions(r *Report) {
 		}
 		p.line(term.Right(p.pages(e.Pages), 10), "  ", term.Left(term.Elide(by, wide), wide), " ", term.Left(term.Elide(kind, 20), 20), " ",
 			term.Elide(name(&e.Owner), wide))
+		if e.Reparented > 0 {
+			p.dim(term.Right(p.pages(e.Reparented), 10) + "  of it had been that of cgroups below, now removed")
+		}
 	}
 	p.more(r.MoreEvictions, "pair")
 }

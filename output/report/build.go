@@ -353,7 +353,7 @@ func (b *builder) cache(e *event.Cache) {
 	owner := Party{Cgroup: e.Cgroup, Container: e.Container}
 	for _, by := range e.EvictedBy {
 		if mine || b.concerns(by.Cgroup) {
-			b.fromCache.pair(Party{by.Kswapd, by.Cgroup, by.Container}, owner, by.Pages)
+			b.fromCache.pair(Party{by.Kswapd, by.Cgroup, by.Container}, owner, by.Pages, by.Reparented)
 		}
 	}
 	if mine {

@@ -14,6 +14,8 @@ type evictions struct {
 	files map[event.File]*EvictedFile
 	other uint64 // pages of pairs that were too many
 	total uint64
+	// reparented are those of total that had been a removed cgroup's.
+	reparented uint64
 }
 
 type pairKey struct{ by, owner partyKey }
@@ -46,11 +48,12 @@ func (p Party) Name() string {
 	return cmp.Or(place(p.Container, p.Cgroup), "no cgroup")
 }
 
-func (e *evictions) pair(by, owner Party, pages uint64) {
+func (e *evictions) pair(by, owner Party, pages, reparented uint64) {
 	if pages == 0 {
 		return
 	}
 	e.total += pages
+	e.reparented += reparented
 	key := pairKey{by.key(), owner.key()}
 	p := e.pairs[key]
 	if p == nil {
@@ -65,6 +68,7 @@ func (e *evictions) pair(by, owner Party, pages uint64) {
 		e.pairs[key] = p
 	}
 	p.Pages += pages
+	p.Reparented += reparented
 }
 
 func (e *evictions) file(f event.File, evicted, added uint64) {
@@ -91,7 +95,7 @@ func (e *evictions) file(f event.File, evicted, added uint64) {
 func (e *evictions) episode(b *builder, by Party, evicted []event.Evicted) {
 	for _, v := range evicted {
 		if b.concerns(v.Cgroup) || b.concerns(by.Cgroup) || b.everywhere() {
-			e.pair(by, Party{Cgroup: v.Cgroup, Container: v.Container}, v.Pages)
+			e.pair(by, Party{Cgroup: v.Cgroup, Container: v.Container}, v.Pages, v.Reparented)
 			if v.File != nil {
 				e.file(*v.File, v.Pages, 0)
 			}
@@ -116,7 +120,7 @@ func (b *builder) evictions() {
 		return cmp.Or(cmp.Compare(b.Pages, a.Pages), cmp.Compare(a.By.Name(), b.By.Name()), cmp.Compare(a.Owner.Name(), b.Owner.Name()),
 			a.By.key().compare(b.By.key()), a.Owner.key().compare(b.Owner.key()))
 	})
-	t.OtherPages = from.other
+	t.OtherPages, t.Reparented = from.other, from.reparented
 	for _, p := range t.Pairs[min(len(t.Pairs), topPairs):] {
 		t.OtherPages += p.Pages
 	}

@@ -77,7 +77,7 @@ func every(seconds int) []event.Event {
 		events = append(events, sample(at, shop, anon+2, 10, 115-anon), sample(at, checkout, anon, 0, 5), sample(at, search, 2, 10, 20), sample(at, batch, 1, 1, 1),
 			stall(at+time.Millisecond, checkout, int64(i+1)*200_000), stall(at+2*time.Millisecond, search, 20_000),
 			&event.Cache{Meta: meta(event.TypeCache, at-time.Second), IntervalNS: 1e9, Cgroup: &search, Added: 300, Evicted: 256, Refaulted: ptr(uint64(100)),
-				EvictedBy: []event.EvictedBy{{Cgroup: &checkout, Container: image, Pages: 200}, {Kswapd: true, Pages: 50}, {Pages: 6}},
+				EvictedBy: []event.EvictedBy{{Cgroup: &checkout, Container: image, Pages: 200}, {Kswapd: true, Pages: 50, Reparented: 20}, {Pages: 6}},
 				Files:     []event.CacheFile{{File: event.File{Dev: "8:1", Inode: 7, Path: "/srv/index.db"}, Added: 300, Evicted: 256}}})
 		if i == 40 {
 			events = append(events,

@@ -137,11 +137,14 @@ type Cell struct {
 type Traffic struct {
 	// Source is cache (all of it, counted in intervals) or reclaim (what the told
 	// episodes pushed out, a part).
-	Source    string     `json:"source"`
-	Added     uint64     `json:"added_pages,omitempty"`
-	Evicted   uint64     `json:"evicted_pages"`
-	Refaulted *uint64    `json:"refaulted_pages,omitempty"`
-	Pairs     []Eviction `json:"evictions"` // most pages first
+	Source    string  `json:"source"`
+	Added     uint64  `json:"added_pages,omitempty"`
+	Evicted   uint64  `json:"evicted_pages"`
+	Refaulted *uint64 `json:"refaulted_pages,omitempty"`
+	// Reparented is how much of what was pushed out had been that of cgroups that
+	// were removed: the kernel (7.1) had given it to their parents.
+	Reparented uint64     `json:"reparented_pages,omitempty"`
+	Pairs      []Eviction `json:"evictions"` // most pages first
 	// OtherPages were pushed out in pairs beyond those.
 	OtherPages uint64        `json:"evictions_other_pages,omitempty"`
 	Files      []EvictedFile `json:"files,omitempty"` // most evicted first
@@ -152,6 +155,8 @@ type Eviction struct {
 	By    Party  `json:"by"`
 	Owner Party  `json:"owner"`
 	Pages uint64 `json:"pages"`
+	// Reparented are those of Pages that had been a removed cgroup's, below Owner.
+	Reparented uint64 `json:"reparented_pages,omitempty"`
 }
 
 // Party is a side of an eviction: kswapd, a cgroup, or neither, when the pages

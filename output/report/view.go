@@ -333,12 +333,16 @@ func roleName(role string) string {
 
 func (s *Story) trafficNote() string {
 	c := s.Cache
+	inherited := ""
+	if c.Reparented > 0 {
+		inherited = " " + s.pages(c.Reparented) + " of that had been the cache of cgroups that were removed, and is shown as their parents'."
+	}
 	if c.Source != event.TypeCache {
-		return "Only what the stalls above pushed out is known, " + s.pages(c.Evicted) + "."
+		return "Only what the stalls above pushed out is known, " + s.pages(c.Evicted) + "." + inherited
 	}
 	t := fmt.Sprintf("%s came in and %s was pushed out", s.pages(c.Added), s.pages(c.Evicted))
 	if c.Refaulted != nil {
 		t += "; " + s.pages(*c.Refaulted) + " had to be read again after that"
 	}
-	return t + "."
+	return t + "." + inherited
 }

@@ -178,12 +178,12 @@ func stalls() []event.Event {
 		events = append(events, r)
 	}
 	return append(events, &event.Kswapd{Meta: meta(event.TypeKswapd, time.Second), Node: 0, DurationNS: 4_210_000, Scanned: ptr(uint64(4096)), Reclaimed: ptr(uint64(4001)),
-		Evicted: []event.Evicted{{Cgroup: batch, Container: batchUnit, Pages: 3000}}})
+		Evicted: []event.Evicted{{Cgroup: batch, Container: batchUnit, Pages: 3000, Reparented: 1000}}})
 }
 
 func traffic() []event.Event {
 	return []event.Event{
-		&event.Cache{Meta: meta(event.TypeCache, 4*time.Second), IntervalNS: 1e9, Cgroup: app, Container: checkout, Added: 3072, Evicted: 2560, Removed: 20,
+		&event.Cache{Meta: meta(event.TypeCache, 4*time.Second), IntervalNS: 1e9, Cgroup: app, Container: checkout, Added: 3072, Evicted: 2560, Reparented: 512, Removed: 20,
 			Refaulted: ptr(uint64(1800)), RefaultAfterNS: []event.Bucket{{UpTo: 67_108_864, Count: 100}, {UpTo: 134_217_728, Count: 1500}, {UpTo: 268_435_456, Count: 200}},
 			EvictedBy: []event.EvictedBy{{Kswapd: true, Pages: 500}, {Cgroup: batch, Container: batchUnit, Pages: 2000}, {Cgroup: app, Container: checkout, Pages: 60}},
 			Files: []event.CacheFile{{File: event.File{Dev: "8:1", Inode: 7, Path: "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/412/fs/var/lib/app/index.db"}, Added: 2900, Evicted: 2400},

@@ -96,6 +96,10 @@ func (w *Writer) cache(e *event.Cache) {
 	l := w.at(e.Time).put(plain, "cache").to(in).put(plain, term.Elide(owner, placeWide)).to(in + placeWide + 2)
 	l.put(plain, w.traffic(e.Added, e.Evicted, e.Removed)).skip(2).whole(dim, "in "+duration(e.IntervalNS)).end()
 
+	if e.Reparented > 0 {
+		t := w.pages(e.Reparented) + " of what was evicted had been that of cgroups below, now removed"
+		w.line().to(in).wrap(dim, t, in, 2)
+	}
 	if n := e.Refaulted; n != nil && *n > 0 {
 		t := w.pages(*n) + " of it read again after it was evicted"
 		if e.RefaultedOf == event.SourceInferred {

@@ -1,7 +1,6 @@
 package text
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/oomtrace/oomtrace/output/term"
@@ -63,6 +62,15 @@ func (w *Writer) stall(s stall) {
 	if s.parent {
 		w.note("^ the limit is that of a parent cgroup, not of the one shown")
 	}
+	var most *event.Evicted
+	for i := range s.evicted {
+		if most == nil || s.evicted[i].Pages > most.Pages {
+			most = &s.evicted[i]
+		}
+	}
+	if most != nil && most.Reparented > 0 {
+		w.note("* page cache that a removed cgroup left to its parent, in part or all of it")
+	}
 
 	l := w.at(s.head.Time)
 	urgency := plain
@@ -88,8 +96,8 @@ func (w *Writer) stall(s stall) {
 	l.to(c.who).put(plain, who)
 	l.to(c.where).put(plain, term.Elide(s.where, c.whereWide))
 	l.to(c.freed).right(plain, s.freed, c.freedWide)
-	if l.to(c.evicted); len(s.evicted) > 0 {
-		l.put(dim, w.largest(s.evicted, s.where, l.room()))
+	if l.to(c.evicted); most != nil {
+		l.put(dim, w.pushedOut(most, s.where, l.room()))
 	}
 	l.end()
 	if len(s.stack) > 0 {
@@ -97,19 +105,13 @@ func (w *Writer) stall(s stall) {
 	}
 }
 
-// largest names the file of which most was pushed out, and whose it was when it
+// pushedOut names the file of which most was pushed out, and whose it was when it
 // was not the sufferer's own.
-func (w *Writer) largest(evicted []event.Evicted, own term.Text, room int) term.Text {
-	most := slices.MaxFunc(evicted, func(a, b event.Evicted) int {
-		switch {
-		case a.Pages < b.Pages:
-			return -1
-		case a.Pages > b.Pages:
-			return 1
-		}
-		return 0
-	})
+func (w *Writer) pushedOut(most *event.Evicted, own term.Text, room int) term.Text {
 	amount := w.pages(most.Pages)
+	if most.Reparented > 0 {
+		amount += "*"
+	}
 	room -= term.Width(amount) + 1
 	var name term.Text
 	if most.File != nil {

@@ -95,6 +95,9 @@ type Evicted struct {
 	Container *Container `json:"container,omitempty"`
 	File      *File      `json:"file,omitempty"`
 	Pages     uint64     `json:"pages"`
+	// Reparented are those of Pages that had been charged to a cgroup below the
+	// owner, which was removed: the kernel (7.1) has given them to the owner since.
+	Reparented uint64 `json:"reparented_pages,omitempty"`
 }
 
 // Reclaim is one episode of direct reclaim by a task. Time is its begin.
@@ -170,7 +173,10 @@ type Cache struct {
 	Container  *Container `json:"container,omitempty"`
 	Added      uint64     `json:"added_pages"`
 	Evicted    uint64     `json:"evicted_pages"` // by reclaim
-	Removed    uint64     `json:"removed_pages"` // truncated or invalidated
+	// Reparented is the part of Evicted that had been charged to cgroups below this
+	// one which were removed: the kernel (7.1) has given it to this one since.
+	Reparented uint64 `json:"reparented_pages,omitempty"`
+	Removed    uint64 `json:"removed_pages"` // truncated or invalidated
 	// Invalidated is the part of Removed that was clean cache dropped by
 	// request: fadvise, drop_caches.
 	Invalidated uint64  `json:"invalidated_pages"`
@@ -206,6 +212,8 @@ type EvictedBy struct {
 	Cgroup    *Cgroup    `json:"cgroup,omitempty"`
 	Container *Container `json:"container,omitempty"`
 	Pages     uint64     `json:"pages"`
+	// Reparented is a part of Pages, as in Evicted.
+	Reparented uint64 `json:"reparented_pages,omitempty"`
 }
 
 // CacheFile is the traffic of one file.

@@ -54,6 +54,8 @@ type EvictedOf struct {
 	Container *Container `json:"container,omitempty"`
 	Kind      string     `json:"kind,omitempty"`
 	Pages     uint64     `json:"pages"`
+	// Reparented is a part of Pages, as in Evicted.
+	Reparented uint64 `json:"reparented_pages,omitempty"`
 }
 
 // States of a Thrash.

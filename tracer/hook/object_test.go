@@ -219,7 +219,7 @@ func TestMapsHoldWhatGoReads(t *testing.T) {
 		{"oom", "histories", ebpf.LRUHash, uint64(0), bpf.CoreHistory{}},
 		{"cache", "cache_totals", ebpf.Hash, uint64(0), bpf.CoreCacheCounts{}},
 		{"cache", "cache_files", ebpf.LRUHash, bpf.CoreFileKey{}, bpf.CoreFileCounts{}},
-		{"cache", "cache_evictors", ebpf.Hash, bpf.CoreEvictKey{}, uint64(0)},
+		{"cache", "cache_evictors", ebpf.Hash, bpf.CoreEvictKey{}, bpf.CoreEvictCounts{}},
 		{"cache", "cache_refaults", ebpf.Hash, uint64(0), uint64(0)},
 		{"cache", "cache_runs", ebpf.PerCPUArray, uint32(0), bpf.CoreRun{}},
 	} {

@@ -27,7 +27,7 @@ func (c *Counts) add(cause bpf.CoreCause, pages uint64) {
 	switch cause {
 	case bpf.CoreCauseCAUSE_ADD:
 		c.Added += pages
-	case bpf.CoreCauseCAUSE_EVICT:
+	case bpf.CoreCauseCAUSE_EVICT, bpf.CoreCauseCAUSE_EVICT_REPARENTED:
 		c.Evicted += pages
 	case bpf.CoreCauseCAUSE_TRUNCATE:
 		c.Truncated += pages
@@ -67,13 +67,17 @@ type Evictor struct {
 	Cgroup uint64
 	Kind   bpf.CoreReclaimKind // RECLAIM_NONE: on a way that has no tracepoint
 	Pages  uint64
+	// Reparented are those of Pages that had been charged to a cgroup below the
+	// owner, whose removal made them the owner's.
+	Reparented uint64
 }
 
 // Evicted is whose pages a cgroup's tasks pushed out.
 type Evicted struct {
-	Owner uint64
-	Kind  bpf.CoreReclaimKind
-	Pages uint64
+	Owner      uint64
+	Kind       bpf.CoreReclaimKind
+	Pages      uint64
+	Reparented uint64 // as for an Evictor
 }
 
 // Traffic is what happened to the page cache of one cgroup between two
@@ -97,7 +101,7 @@ type Cache struct {
 	maps    map[string]*ebpf.Map
 	totals  map[uint64]*Counts
 	files   map[bpf.CoreFileKey]*fileSeen
-	evicted map[bpf.CoreEvictKey]*uint64
+	evicted map[bpf.CoreEvictKey]*bpf.CoreEvictCounts
 	refault map[uint64]*uint64
 	round   uint64
 }
@@ -106,7 +110,7 @@ type Cache struct {
 func NewCache(maps map[string]*ebpf.Map) *Cache {
 	return &Cache{
 		maps: maps, totals: make(map[uint64]*Counts), files: make(map[bpf.CoreFileKey]*fileSeen),
-		evicted: make(map[bpf.CoreEvictKey]*uint64), refault: make(map[uint64]*uint64),
+		evicted: make(map[bpf.CoreEvictKey]*bpf.CoreEvictCounts), refault: make(map[uint64]*uint64),
 	}
 }
 
@@ -114,14 +118,14 @@ func NewCache(maps map[string]*ebpf.Map) *Cache {
 type reading struct {
 	totals   map[uint64]Counts
 	files    map[bpf.CoreFileKey]bpf.CoreFileCounts
-	evicted  map[bpf.CoreEvictKey]uint64
+	evicted  map[bpf.CoreEvictKey]bpf.CoreEvictCounts
 	refaults map[uint64]uint64
 }
 
 func newReading() *reading {
 	return &reading{
 		totals: make(map[uint64]Counts), files: make(map[bpf.CoreFileKey]bpf.CoreFileCounts),
-		evicted: make(map[bpf.CoreEvictKey]uint64), refaults: make(map[uint64]uint64),
+		evicted: make(map[bpf.CoreEvictKey]bpf.CoreEvictCounts), refaults: make(map[uint64]uint64),
 	}
 }
 
@@ -138,8 +142,14 @@ func (r *reading) add(run *bpf.CoreRun) {
 		f.Pages = bpf.CoreCacheCounts{Added: counts.Added, Evicted: counts.Evicted, Truncated: counts.Truncated, Invalidated: counts.Invalidated}
 		r.files[key] = f
 	}
-	if cause == bpf.CoreCauseCAUSE_EVICT {
-		r.evicted[bpf.CoreEvictKey{Owner: run.Owner, Evictor: run.Evictor, Kind: uint64(run.Kind)}] += run.Pages
+	if cause == bpf.CoreCauseCAUSE_EVICT || cause == bpf.CoreCauseCAUSE_EVICT_REPARENTED {
+		key := bpf.CoreEvictKey{Owner: run.Owner, Evictor: run.Evictor, Kind: uint64(run.Kind)}
+		evicted := r.evicted[key]
+		evicted.Pages += run.Pages
+		if cause == bpf.CoreCauseCAUSE_EVICT_REPARENTED {
+			evicted.Reparented += run.Pages
+		}
+		r.evicted[key] = evicted
 	}
 }
 
@@ -155,7 +165,7 @@ func (c *Cache) Read() (map[uint64]*Traffic, error) {
 	err := errors.Join(
 		each(c.maps["cache_totals"], func(k uint64, v bpf.CoreCacheCounts) { now.totals[k] = counts(v) }),
 		each(c.maps["cache_files"], func(k bpf.CoreFileKey, v bpf.CoreFileCounts) { now.files[k] = v }),
-		each(c.maps["cache_evictors"], func(k bpf.CoreEvictKey, v uint64) { now.evicted[k] = v }),
+		each(c.maps["cache_evictors"], func(k bpf.CoreEvictKey, v bpf.CoreEvictCounts) { now.evicted[k] = v }),
 		c.pending(now.add),
 		each(c.maps["cache_refaults"], func(k, v uint64) { now.refaults[k] = v }),
 	)
@@ -198,17 +208,19 @@ func (c *Cache) since(now *reading) map[uint64]*Traffic {
 			delete(c.files, key)
 		}
 	}
-	for key, pages := range now.evicted {
-		if c.evicted[key] == nil {
-			c.evicted[key] = new(uint64)
+	for key, counts := range now.evicted {
+		last := c.evicted[key]
+		if last == nil {
+			last = &bpf.CoreEvictCounts{}
+			c.evicted[key] = last
 		}
-		if d := rise(c.evicted[key], pages); d > 0 {
-			kind := bpf.CoreReclaimKind(key.Kind)
+		if d := rise(&last.Pages, counts.Pages); d > 0 {
+			kind, reparented := bpf.CoreReclaimKind(key.Kind), rise(&last.Reparented, counts.Reparented)
 			t := of(key.Owner)
-			t.EvictedBy = append(t.EvictedBy, Evictor{key.Evictor, kind, d})
+			t.EvictedBy = append(t.EvictedBy, Evictor{key.Evictor, kind, d, reparented})
 			if key.Evictor != 0 {
 				by := of(key.Evictor)
-				by.EvictedOf = append(by.EvictedOf, Evicted{key.Owner, kind, d})
+				by.EvictedOf = append(by.EvictedOf, Evicted{key.Owner, kind, d, reparented})
 			}
 		}
 	}

@@ -38,6 +38,23 @@ func TestCountsAddByCause(t *testing.T) {
 	}
 }
 
+// What was reparented is told of both sides.
+func TestSinceReparented(t *testing.T) {
+	c := NewCache(nil)
+	for _, step := range []struct {
+		counts           bpf.CoreEvictCounts
+		pages, inherited uint64
+	}{{bpf.CoreEvictCounts{Pages: 5, Reparented: 2}, 5, 2}, {bpf.CoreEvictCounts{Pages: 9, Reparented: 2}, 4, 0}, {bpf.CoreEvictCounts{Pages: 10, Reparented: 3}, 1, 1}} {
+		now := newReading()
+		now.evicted[byBob] = step.counts
+		got := c.since(now)
+		by, of := got[alice].EvictedBy[0], got[bob].EvictedOf[0]
+		if by.Pages != step.pages || by.Reparented != step.inherited || of.Pages != step.pages || of.Reparented != step.inherited {
+			t.Errorf("%+v: by %+v, of %+v", step, by, of)
+		}
+	}
+}
+
 // Each counter is clamped for itself.
 func TestCountsSince(t *testing.T) {
 	last := Counts{10, 10, 10, 10}
@@ -66,7 +83,7 @@ func file(born uint64, c Counts) bpf.CoreFileCounts {
 func read(total Counts, f bpf.CoreFileCounts, bob, kswapd, refaults uint64) *reading {
 	r := newReading()
 	r.totals[alice], r.files[aliceFile], r.refaults[alice] = total, f, refaults
-	r.evicted[byBob], r.evicted[byKswapd] = bob, kswapd
+	r.evicted[byBob], r.evicted[byKswapd] = bpf.CoreEvictCounts{Pages: bob}, bpf.CoreEvictCounts{Pages: kswapd}
 	return r
 }
 
@@ -86,12 +103,12 @@ func TestSince(t *testing.T) {
 		want map[uint64]*Traffic
 	}{
 		{"the first counts from zero", read(Counts{10, 4, 1, 0}, file(1, Counts{9, 4, 0, 0}), 3, 1, 2), map[uint64]*Traffic{
-			alice: {Counts{10, 4, 1, 0}, 2, theFile(Counts{9, 4, 0, 0}), []Evictor{{bob, bpf.CoreReclaimKindRECLAIM_LIMIT, 3}, {0, bpf.CoreReclaimKindRECLAIM_KSWAPD, 1}}, nil},
-			bob:   {EvictedOf: []Evicted{{alice, bpf.CoreReclaimKindRECLAIM_LIMIT, 3}}},
+			alice: {Counts{10, 4, 1, 0}, 2, theFile(Counts{9, 4, 0, 0}), []Evictor{{bob, bpf.CoreReclaimKindRECLAIM_LIMIT, 3, 0}, {0, bpf.CoreReclaimKindRECLAIM_KSWAPD, 1, 0}}, nil},
+			bob:   {EvictedOf: []Evicted{{alice, bpf.CoreReclaimKindRECLAIM_LIMIT, 3, 0}}},
 		}},
 		{"the same again is nothing", read(Counts{10, 4, 1, 0}, file(1, Counts{9, 4, 0, 0}), 3, 1, 2), map[uint64]*Traffic{}},
 		{"what came on top", read(Counts{12, 9, 1, 1}, file(1, Counts{10, 9, 0, 0}), 3, 6, 2), map[uint64]*Traffic{
-			alice: {Counts{2, 5, 0, 1}, 0, theFile(Counts{1, 5, 0, 0}), []Evictor{{0, bpf.CoreReclaimKindRECLAIM_KSWAPD, 5}}, nil},
+			alice: {Counts{2, 5, 0, 1}, 0, theFile(Counts{1, 5, 0, 0}), []Evictor{{0, bpf.CoreReclaimKindRECLAIM_KSWAPD, 5, 0}}, nil},
 		}},
 		{"a run was moving: a fall is nothing", read(Counts{11, 9, 1, 1}, file(1, Counts{9, 9, 0, 0}), 2, 6, 2), map[uint64]*Traffic{}},
 		{"and is not counted twice", read(Counts{13, 9, 1, 1}, file(1, Counts{11, 9, 0, 0}), 3, 6, 2), map[uint64]*Traffic{
@@ -151,24 +168,26 @@ func TestReadingAddsRuns(t *testing.T) {
 	run := bpf.CoreRun{Owner: alice, Inode: 100, Dev: 8, Generation: 1, Evictor: bob, Cause: uint32(bpf.CoreCauseCAUSE_EVICT),
 		Kind: uint32(bpf.CoreReclaimKindRECLAIM_LIMIT), Pages: 7}
 	now.add(&run)
+	run.Cause, run.Pages = uint32(bpf.CoreCauseCAUSE_EVICT_REPARENTED), 3
+	now.add(&run)
 	run.Cause, run.Pages = uint32(bpf.CoreCauseCAUSE_ADD), 2
 	now.add(&run)
 	run.Inode, run.Owner = 101, bob // a file that has no entry yet, of an owner that has none
 	now.add(&run)
-	if got, want := now.totals[alice], (Counts{3, 8, 1, 1}); got != want {
+	if got, want := now.totals[alice], (Counts{3, 11, 1, 1}); got != want {
 		t.Errorf("total %+v, want %+v", got, want)
 	}
 	if got := now.totals[bob]; got != (Counts{Added: 2}) {
 		t.Errorf("new owner's total %+v", got)
 	}
-	if got, want := now.files[aliceFile], file(1, Counts{3, 8, 1, 1}); got != want {
+	if got, want := now.files[aliceFile], file(1, Counts{3, 11, 1, 1}); got != want {
 		t.Errorf("file %+v, want %+v", got, want)
 	}
 	if len(now.files) != 1 {
 		t.Errorf("a file without birth: %v", now.files)
 	}
-	if now.evicted[byBob] != 12 || now.evicted[byKswapd] != 0 {
-		t.Errorf("evicted by bob %d, by kswapd %d", now.evicted[byBob], now.evicted[byKswapd])
+	if now.evicted[byBob] != (bpf.CoreEvictCounts{Pages: 15, Reparented: 3}) || now.evicted[byKswapd] != (bpf.CoreEvictCounts{}) {
+		t.Errorf("evicted by bob %+v, by kswapd %+v", now.evicted[byBob], now.evicted[byKswapd])
 	}
 }
 
