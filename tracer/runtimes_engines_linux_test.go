@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -140,6 +141,9 @@ func TestPod(t *testing.T) {
 			r.wantContainer(k, victim, domain)
 			if c.firesPodsLimit && k.Domain.Cgroup.Path != cgroup.path {
 				t.Errorf("domain %s, want %s", k.Domain.Cgroup.Path, cgroup.path)
+			}
+			if c.firesPodsLimit && !slices.ContainsFunc(k.Verdict.Evidence, func(s string) bool { return strings.Contains(s, "is that of pod shop/web-0,") }) {
+				t.Errorf("the verdict does not name the pod: %q", k.Verdict.Evidence)
 			}
 			x.stop()
 		})

@@ -36,7 +36,7 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 		return s
 	}
 	if m.Victim.Cgroup != m.Domain {
-		for _, path := range t.names.tree.Children(m.Domain) {
+		for id, path := range t.names.tree.Children(m.Domain) {
 			usage, err := t.mount.Usage(path)
 			if err != nil {
 				continue // removed meanwhile
@@ -49,7 +49,8 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 				s.children = nil // a part of them would mislead
 				break
 			}
-			s.children = append(s.children, oom.Child{Path: path, Usage: usage, Limit: limit})
+			_, c := t.names.cgroup(id)
+			s.children = append(s.children, oom.Child{Path: path, Container: c, Usage: usage, Limit: limit})
 		}
 	}
 	return s

@@ -5,8 +5,8 @@ import (
 	"maps"
 	"time"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // Streams are untrusted and may be long: so many entries are kept of each kind.

@@ -9,9 +9,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/output/unit"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 //go:embed page.html

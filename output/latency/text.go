@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/output/term"
 	"github.com/oomtrace/oomtrace/output/unit"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // TextOptions say how to render for a terminal.

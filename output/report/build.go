@@ -135,7 +135,7 @@ func (b *builder) add(e event.Event) {
 		}
 	case *event.OOMKill:
 		if e.Incident != b.s.Incident && len(b.s.Others) < maxOthers {
-			b.s.Others = append(b.s.Others, Other{b.offset(at), e.Incident, e.Victim.Actor, e.Domain.Cgroup})
+			b.s.Others = append(b.s.Others, Other{b.offset(at), e.Incident, e.Victim.Actor, e.Domain.Cgroup, e.Domain.Container})
 		}
 	}
 }

@@ -4,8 +4,8 @@ import (
 	"cmp"
 	"slices"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // evictions adds up who pushed out whose page cache.

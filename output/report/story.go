@@ -206,4 +206,6 @@ type Other struct {
 	Incident string        `json:"incident"`
 	Victim   event.Actor   `json:"victim"`
 	Domain   *event.Cgroup `json:"domain,omitempty"`
+	// Container is what the domain stands for.
+	Container *event.Container `json:"domain_container,omitempty"`
 }

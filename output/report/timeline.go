@@ -30,7 +30,7 @@ func (s *Story) moments(out []Moment) []Moment {
 		at := o.OffsetNS
 		t := say("another kill: ", actor(&o.Victim))
 		if o.Domain != nil && (k.Domain.Cgroup == nil || !same(o.Domain, k.Domain.Cgroup)) {
-			t = say(t, ", for the limit of ", called(place(nil, o.Domain)))
+			t = say(t, ", for the limit of ", called(place(o.Container, o.Domain)))
 		}
 		add(&at, t)
 	}

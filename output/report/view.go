@@ -6,11 +6,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/output/term"
 	"github.com/oomtrace/oomtrace/output/text"
 	"github.com/oomtrace/oomtrace/output/unit"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // view is what the page shows of a story, in the order of the page. All strings

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // Kind of what is added up.

@@ -99,8 +99,9 @@ func (w *Writer) why(e *event.OOMKill) term.Text {
 			t += " was reached"
 		}
 		if v := e.Victim.Cgroup; v != nil && d.Cgroup != nil && above(d.Cgroup.Path, v.Path) {
-			below := strings.TrimPrefix(strings.TrimPrefix(v.Path, d.Cgroup.Path), "/")
-			t += "; the victim lived below it, in " + place(nil, &event.Cgroup{Path: below})
+			// Its name; or of its path what the domain's does not say.
+			below := event.Cgroup{Path: strings.TrimPrefix(strings.TrimPrefix(v.Path, d.Cgroup.Path), "/")}
+			t += "; the victim lived below it, in " + place(e.Victim.Container, &below)
 		}
 	case event.ConstraintGlobal:
 		t = "the node ran out of memory"

@@ -5,10 +5,10 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/output/term"
 	"github.com/oomtrace/oomtrace/output/unit"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 const (

@@ -11,9 +11,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/oomtrace/oomtrace/output/label"
 	"github.com/oomtrace/oomtrace/output/term"
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // maxTracks bounds how many threads are remembered as named.

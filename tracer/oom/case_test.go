@@ -148,7 +148,7 @@ func FuzzJudge(f *testing.F) {
 			c.Window = append(c.Window, Point{At: -time.Duration(next()), Usage: next(), Cache: next(), Swap: next()})
 		}
 		for range next() % 4 {
-			c.Children = append(c.Children, Child{"/app/x", next(), maybe()})
+			c.Children = append(c.Children, Child{"/app/x", next(), maybe(), nil})
 		}
 		v := Judge(&c)
 		Summary(&c)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // Case is what is known of a kill when it is judged. Only Kill must be there:
@@ -36,10 +37,13 @@ type Point struct {
 
 // Child is a cgroup right below the domain.
 type Child struct {
-	Path  string
-	Usage uint64
-	Limit *uint64 // nil: none
+	Path      string
+	Usage     uint64
+	Limit     *uint64          // nil: none
+	Container *event.Container // nil: none, or not known
 }
+
+func (c *Child) called() string { return label.Called(c.Container, &event.Cgroup{Path: c.Path}) }
 
 // Node is the memory of the machine, in bytes, from /proc/meminfo.
 type Node struct {

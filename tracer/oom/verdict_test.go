@@ -176,16 +176,27 @@ func TestJudge(t *testing.T) {
 			name: "others below the parent use much of it",
 			c: func() Case {
 				e := kill(memory(48*mib, 48*mib, 47*mib, 0, 0, 300*kib), process(7, "big", "/app/big", 28*mib), process(8, "small", "/app/small", 19*mib))
-				return Case{Kill: e, Children: []Child{{"/app/big", 20 * mib, nil}, {"/app/small", 19 * mib, limit(40 * mib)}}}
+				return Case{Kill: e, Children: []Child{{"/app/big", 20 * mib, nil, nil}, {"/app/small", 19 * mib, limit(40 * mib), nil}}}
 			}(),
 			cause: event.CauseAncestorLimit, underlying: event.CauseLimitTooSmall, confidence: event.ConfidenceHigh,
 			says: []string{"48.0 MiB, is that of /app", "19.0 MiB of it were used by /app/small", "the victim's used 29.0 MiB and has no limit of its own"},
 		},
 		{
+			name: "by name where names are known",
+			c: func() Case {
+				e := kill(memory(48*mib, 48*mib, 47*mib, 0, 0, 300*kib), process(7, "big", "/app/big", 28*mib), process(8, "small", "/app/small", 19*mib))
+				pod := &event.Pod{Namespace: "shop", Name: "web-0"}
+				e.Domain.Container = &event.Container{Pod: pod}
+				return Case{Kill: e, Children: []Child{{"/app/big", 20 * mib, nil, nil}, {"/app/small", 19 * mib, nil, &event.Container{Name: "proxy", Pod: pod}}}}
+			}(),
+			cause: event.CauseAncestorLimit, underlying: event.CauseLimitTooSmall, confidence: event.ConfidenceHigh,
+			says: []string{"is that of pod shop/web-0, above", "used by container shop/web-0/proxy;", "To do: raise the limit of pod shop/web-0, or"},
+		},
+		{
 			name: "the child may use more than its parent",
 			c: func() Case {
 				e := kill(memory(24*mib, 24*mib, 23*mib, 0, 0, 300*kib), process(7, "app", "/app/child", 23*mib))
-				return Case{Kill: e, Children: []Child{{"/app/child", 24 * mib, limit(64 * mib)}}}
+				return Case{Kill: e, Children: []Child{{"/app/child", 24 * mib, limit(64 * mib), nil}}}
 			}(),
 			cause: event.CauseAncestorLimit, underlying: event.CauseLimitTooSmall, confidence: event.ConfidenceHigh, says: []string{"to at least 64.0 MiB"},
 		},
@@ -193,7 +204,7 @@ func TestJudge(t *testing.T) {
 			name: "alone below the limit of its parent",
 			c: func() Case {
 				e := kill(memory(24*mib, 24*mib, 23*mib, 0, 0, 300*kib), process(7, "app", "/app/child", 23*mib))
-				return Case{Kill: e, Children: []Child{{"/app/child", 24 * mib, nil}}}
+				return Case{Kill: e, Children: []Child{{"/app/child", 24 * mib, nil, nil}}}
 			}(),
 			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
 		},
@@ -201,7 +212,7 @@ func TestJudge(t *testing.T) {
 			name: "a name that begins alike is no ancestor",
 			c: func() Case {
 				e := kill(memory(24*mib, 24*mib, 23*mib, 0, 0, 300*kib), process(7, "app", "/application", 23*mib))
-				return Case{Kill: e, Children: []Child{{"/app/child", 12 * mib, limit(64 * mib)}}}
+				return Case{Kill: e, Children: []Child{{"/app/child", 12 * mib, limit(64 * mib), nil}}}
 			}(),
 			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
 		},

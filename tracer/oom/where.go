@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
+	"github.com/oomtrace/oomtrace/tracer/event/label"
 )
 
 // requested: somebody asked for a kill by SysRq. Nothing ran out.
@@ -84,7 +85,8 @@ func node(c *Case) *finding {
 
 // heaviest says who held most of a machine, by cgroup where these are known.
 func heaviest(c *Case) string {
-	held, whole := make(map[string]uint64), uint64(0)
+	held, whole := make(map[string]uint64), uint64(0) // by path
+	of := make(map[string]*event.Container)
 	for i := range c.Kill.Candidates {
 		t := &c.Kill.Candidates[i]
 		rss := t.RSS()
@@ -94,6 +96,7 @@ func heaviest(c *Case) string {
 		whole += *rss
 		if t.Cgroup != nil && t.Cgroup.Path != "" {
 			held[t.Cgroup.Path] += *rss
+			of[t.Cgroup.Path] = t.Container
 		}
 	}
 	if whole == 0 {
@@ -117,7 +120,7 @@ func heaviest(c *Case) string {
 	if top == "" {
 		return own + "all processes together held " + size(whole) + "."
 	}
-	return own + "most was held by the processes in " + top + ": " + size(held[top]) + " of the " + size(whole) + " of all (pages that are shared count for each)."
+	return own + "most was held by the processes in " + label.Called(of[top], &event.Cgroup{Path: top}) + ": " + size(held[top]) + " of the " + size(whole) + " of all (pages that are shared count for each)."
 }
 
 // branches splits a domain's memory by the cgroups right below it: the usage of
@@ -165,11 +168,12 @@ func ancestorLimit(c *Case) *finding {
 		limit, usage = get(m.Limit), get(m.Usage)
 	}
 	f := &finding{cause: event.CauseAncestorLimit, confidence: event.ConfidenceHigh}
+	domain := label.Called(e.Domain.Container, d)
 	of := ""
 	if limit > 0 {
 		of = ", " + size(limit) + ","
 	}
-	f.say(fmt.Sprintf("The limit that was reached%s is that of %s, above the victim's own cgroup.", of, d.Path))
+	f.say(fmt.Sprintf("The limit that was reached%s is that of %s, above the victim's own cgroup.", of, domain))
 	if len(c.Children) == 0 {
 		return ancestorFromTable(c, f)
 	}
@@ -178,14 +182,14 @@ func ancestorLimit(c *Case) *finding {
 	shared := usage > 0 && others >= usage/4
 	switch {
 	case promised && !shared:
-		f.say(fmt.Sprintf("%s may use %s by its own limit, more than the cgroup above it has.", victim.Path, size(*victim.Limit)))
-		f.remedy = fmt.Sprintf("To do: raise the limit of %s to at least %s, or lower that of %s.", d.Path, size(*victim.Limit), victim.Path)
+		f.say(fmt.Sprintf("%s may use %s by its own limit, more than the cgroup above it has.", victim.called(), size(*victim.Limit)))
+		f.remedy = fmt.Sprintf("To do: raise the limit of %s to at least %s, or lower that of %s.", domain, size(*victim.Limit), victim.called())
 	case shared:
 		say := size(others) + " of it were used by other cgroups below it"
 		if largest != nil && others > largest.Usage {
-			say += ", the largest " + largest.Path + " with " + size(largest.Usage)
+			say += ", the largest " + largest.called() + " with " + size(largest.Usage)
 		} else if largest != nil {
-			say = size(others) + " of it were used by " + largest.Path
+			say = size(others) + " of it were used by " + largest.called()
 		}
 		if victim != nil {
 			say += "; the victim's used " + size(victim.Usage)
@@ -199,7 +203,7 @@ func ancestorLimit(c *Case) *finding {
 		if sum, all := promises(c.Children); all && sum > limit {
 			f.say("The limits right below it add up to " + size(sum) + ".")
 		}
-		f.remedy = "To do: raise the limit of " + d.Path + ", or give the cgroups below it limits that add up to less than it."
+		f.remedy = "To do: raise the limit of " + domain + ", or give the cgroups below it limits that add up to less than it."
 	default:
 		return nil
 	}
@@ -233,7 +237,7 @@ func ancestorFromTable(c *Case, f *finding) *finding {
 	}
 	f.confidence = event.ConfidenceLow
 	f.say(fmt.Sprintf("Other processes below it held %s of anonymous memory, the victim %s; which cgroups they were in is not told.", size(others), size(*own)))
-	f.remedy = "To do: see what else lives below " + c.Kill.Domain.Cgroup.Path + ", and whether its limit is meant to hold all of it."
+	f.remedy = "To do: see what else lives below " + label.Called(c.Kill.Domain.Container, c.Kill.Domain.Cgroup) + ", and whether its limit is meant to hold all of it."
 	return f
 }
 

@@ -37,6 +37,21 @@ func Place(c *event.Container, g *event.Cgroup) string {
 	return ""
 }
 
+// Called is Place with a word for what it is, for use within a sentence: "pod
+// shop/web-0", "container web". Units and paths speak for themselves.
+func Called(c *event.Container, g *event.Cgroup) string {
+	name := Place(c, g)
+	switch {
+	case c == nil, name == "":
+		return name
+	case c.Name != "", c.ID != "" && c.Unit == "":
+		return "container " + name
+	case c.Pod != nil && c.Pod.Name != "":
+		return "pod " + name
+	}
+	return name
+}
+
 // File names a file by its path, or by its inode where there is none.
 func File(f *event.File) string {
 	if f.Path != "" {
