@@ -113,6 +113,8 @@ func (b *builder) add(e event.Event) {
 		if b.concerns(e.Cgroup) || e.Domain != nil && b.concerns(&e.Domain.Cgroup) || b.everywhere() {
 			b.stall(at, event.TypeThrottle, e.Cgroup, e.Container, e.DurationNS)
 		}
+	case *event.Stalls:
+		b.count(e)
 	case *event.Kswapd:
 		b.fromReclaim.episode(b, Party{Kswapd: true}, e.Evicted)
 	case *event.Cache:

@@ -389,10 +389,18 @@ func (s *Story) stalled() Text {
 		}
 		return say(t, ", and freed ", s.pages(r.Reclaimed), ".")
 	}
-	if st := s.Stalls; st != nil && st.Episodes > 0 {
-		return say("In the window tasks stalled ", bold(counted(st.Episodes, "time")), ", for ", bold(lasting(st.StalledNS)), " in all.")
+	st := s.Stalls
+	if st == nil {
+		return nil
 	}
-	return nil
+	episodes, ns := st.Episodes, st.StalledNS
+	if st.left() {
+		episodes, ns = st.Counted.Episodes, st.Counted.StalledNS
+	}
+	if episodes == 0 {
+		return nil
+	}
+	return say("In the window tasks stalled ", bold(counted(episodes, "time")), ", for ", bold(lasting(ns)), " in all.")
 }
 
 func (s *Story) pushed() Text {

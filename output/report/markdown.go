@@ -72,6 +72,9 @@ func (m *Markdown) Write(s *Story) error {
 	weighed := v.weighedTable()
 	m.table(&weighed)
 	m.chart("## Stalls", s.heatChart())
+	if told := s.Stalls.told(); told != "" {
+		m.put(prose(told), "")
+	}
 	for _, t := range s.tables(v) {
 		m.table(&t)
 	}

@@ -201,7 +201,7 @@ type heatMap struct {
 	KillX, KillAnchor, KillTop string
 	KillName                   string
 	Title, Desc                string
-	Column                     string
+	Column, Told               string
 }
 
 type box struct{ X, Y, W, H, Heat, Title string }
@@ -264,6 +264,7 @@ func (s *Story) heatMap() *heatMap {
 		}
 	}
 	h.BarsLabel = lasting(mostLost)
+	h.Told = st.told()
 	h.Title = "Stalls over time by how long they lasted"
 	h.Desc = counted(st.Episodes, "stall") + ", " + lasting(st.StalledNS) + " in all. Columns of " + h.Column +
 		"; the stronger the colour of a cell, the more stalls began in it, at most " + unit.Count(most) + "."

@@ -106,6 +106,15 @@ type Stalls struct {
 	Cells     []Cell  `json:"cells"`     // by column, then row
 	Longest   *Moment `json:"longest,omitempty"`
 	longest   int64
+	// Counted is what the kernel counted meanwhile; all the rest is of stalls that
+	// have events of their own. nil: the input has no such counts.
+	Counted *Counted `json:"counted,omitempty"`
+}
+
+// Counted sums up stalls events, whose intervals lie in the window.
+type Counted struct {
+	Episodes  uint64 `json:"episodes"`
+	StalledNS int64  `json:"stalled_ns"`
 }
 
 // Kind is stalls by their reason.

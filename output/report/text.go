@@ -61,6 +61,7 @@ func (p *Plain) Write(s *Story) error {
 	}
 	p.chart("Memory before the kill", s.memoryChart())
 	p.chart("Stalls", s.heatChart())
+	p.paragraph("  ", s.Stalls.told())
 	for _, t := range s.tables(v) {
 		p.section(t.title)
 		p.table(&t)
