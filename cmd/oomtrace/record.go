@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/oomtrace/oomtrace/tracer"
 	"github.com/oomtrace/oomtrace/tracer/capture/recorder"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
@@ -47,6 +48,9 @@ func record(ctx context.Context, e *env, args []string) (err error) {
 	}
 	o := f.options()
 	o.Families, o.Cgroups, o.Interval, o.Stacks, o.MinStall = f.families, f.selectors, f.interval, f.stack, f.minStall
+	if f.profile {
+		o.Families = append(o.Families, tracer.FamilyProfile)
+	}
 	o.MemoryInterval = min(memoryInterval, f.interval)
 	o.Warn = func(msg string) { e.say("%s", msg) }
 

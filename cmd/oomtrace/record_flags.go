@@ -23,6 +23,7 @@ type recordFlags struct {
 	incidentsText string
 	triggersText  []string
 	before, after time.Duration
+	profile       bool
 
 	keep, incidentBytes int64
 	incidents           int
@@ -47,6 +48,7 @@ func (f *recordFlags) add(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.minStall, "min-stall", recordMinStall, "leave out stalls that are shorter than `DURATION`")
 	fs.DurationVarP(&f.interval, "interval", "i", time.Second, "`DURATION` between cache and memory events")
 	fs.BoolVar(&f.stack, "stack", false, "kernel stacks of stalls and triggers")
+	fs.BoolVar(&f.profile, "profile", false, "also sampled page faults with their stacks: which code brought the memory in")
 	fs.StringVar(&f.readyFile, "ready-file", "", "create `FILE` when every hook is attached")
 	f.common.add(fs)
 	// Nothing goes to stdout.

@@ -72,7 +72,7 @@ func (r *recording) stop(t *testing.T) {
 func TestRecordKill(t *testing.T) {
 	needRoot(t)
 	dir := filepath.Join(t.TempDir(), "rec")
-	r := startRecording(t, program("oomtrace", "record", "--dir", dir, "--keep", "8MiB", "--before", "30s", "--after", "500ms"))
+	r := startRecording(t, program("oomtrace", "record", "--dir", dir, "--keep", "8MiB", "--before", "30s", "--after", "500ms", "--profile"))
 	demo, _ := demoProgram(t)
 	if err := demo.Run(); err != nil {
 		t.Fatal(err)
@@ -119,19 +119,27 @@ func TestRecordKill(t *testing.T) {
 			if e.Cgroup.Path == of && have["kill"] == 0 {
 				have["memory"]++
 			}
+		case *event.Profile:
+			if e.Cgroup != nil && e.Cgroup.Path == of+"/worker" && len(e.UserStack) > 0 {
+				have["profile"]++
+			}
 		case *event.OOMKill:
 			if e.Domain.Cgroup != nil && e.Domain.Cgroup.Path == of {
 				have["kill"]++
 			}
 		}
 	}
-	for _, what := range []string{"header", "known", "reclaim", "cache", "memory", "kill"} {
+	for _, what := range []string{"header", "known", "reclaim", "cache", "memory", "profile", "kill"} {
 		if have[what] == 0 {
 			t.Errorf("no %s in %s: %v", what, name, have)
 		}
 	}
 	if have["memory"] < 3 {
 		t.Errorf("the memory before the kill was told %d times, want 3 or more", have["memory"])
+	}
+	reported, err := program("oomtrace", "report", name).Output()
+	if err != nil || !bytes.Contains(reported, []byte("faulted in here by")) {
+		t.Errorf("no stacks of page faults in the report: %v\n%s", err, reported)
 	}
 	replayed := program("oomtrace", "replay", "-o", "json", "-c", of, "-e", "oom", name)
 	out, err := replayed.Output()
