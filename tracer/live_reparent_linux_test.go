@@ -55,18 +55,18 @@ func settled(g *group) {
 func TestReparented(t *testing.T) {
 	bestTier(t, func(t *testing.T, tier string) {
 		dir := scratch(t)
-		top := newGroup(t).limit(48 * mib)
+		top := newGroup(t).limit(24 * mib)
 		gone, flood := top.child("gone"), top.child("flood")
 		left, theirs := filepath.Join(dir, "left"), filepath.Join(dir, "theirs")
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyCache, FamilyReclaim}, Cgroups: []Selector{{Path: top.path}}})
-		gone.run("write=" + left + ",16")
+		gone.run("write=" + left + ",8")
 		gone.remove()
 		owner := gone
 		if reparents(t) {
 			owner = top
 			settled(top)
 		}
-		flood.run("write="+theirs+",64", "read="+theirs+",65536,seq,64")
+		flood.run("write="+theirs+",32", "read="+theirs+",65536,seq,32")
 		events := x.stop()
 
 		// pages gives what of the removed cgroup's page cache was evicted, by the

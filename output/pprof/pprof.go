@@ -5,6 +5,7 @@ package pprof
 import (
 	"io"
 	"math"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -190,10 +191,14 @@ func (b *builder) mapping(of module, named bool) *profile.Mapping {
 	return m
 }
 
+// clone is what compilers append to the name of a function that they took apart.
+// pprof shows no more of a name than what follows its last dots: "isra.0".
+var clone = regexp.MustCompile(`(\.(isra|constprop|part|cold|lto_priv|llvm)(\.[0-9]+)*)+$`)
+
 func (b *builder) function(name string) *profile.Function {
 	f := b.functions[name]
 	if f == nil {
-		f = &profile.Function{ID: uint64(len(b.profile.Function) + 1), Name: clean(name), SystemName: clean(name)}
+		f = &profile.Function{ID: uint64(len(b.profile.Function) + 1), Name: clean(clone.ReplaceAllString(name, "")), SystemName: clean(name)}
 		b.functions[name] = f
 		b.profile.Function = append(b.profile.Function, f)
 	}

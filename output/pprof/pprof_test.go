@@ -2,7 +2,10 @@ package pprof
 
 import (
 	"bytes"
+	"io"
 	"math"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,6 +123,55 @@ func TestFaults(t *testing.T) {
 	}
 	if top := pprof(t, "-top", "-sample_index=stalled", file); !strings.Contains(top, "50ms total") {
 		t.Errorf("%s", top)
+	}
+}
+
+// The viewer's pages open, and have the names of functions: also of clones, of
+// which it would show no more than what the compiler appended.
+func TestViewer(t *testing.T) {
+	e := faults()
+	e.Stack = []string{"filemap_readahead.isra.0+0x10", "__alloc_pages_slowpath.constprop.0.cold+0x1", "main.isra+0x2"}
+	file, p := render(t, e)
+	if f := p.Sample[0].Location[0].Line[0].Function; f.Name != "filemap_readahead" || f.SystemName != "filemap_readahead.isra.0" {
+		t.Errorf("%+v", f)
+	}
+	tool, err := exec.Command("go", "tool", "-n", "pprof").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "localhost:0") // it takes no port 0
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	l.Close()
+	cmd := exec.Command(strings.TrimSpace(string(tool)), "-symbolize=none", "-http="+address, "-no_browser", file)
+	cmd.Env = append(os.Environ(), "PPROF_TMPDIR="+t.TempDir())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}()
+	for _, page := range []string{"flamegraph", "top", "peek?f=."} {
+		answer, err := http.Get("http://" + address + "/ui/" + page)
+		for deadline := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+			answer, err = http.Get("http://" + address + "/ui/" + page) // it does not listen yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s, %v", page, answer.Status, err)
+		}
+		for _, want := range []string{"shop::Cart::fill", "__alloc_pages_slowpath", "filemap_readahead"} {
+			if !bytes.Contains(body, []byte(want)) {
+				t.Errorf("%s has no %s", page, want)
+			}
+		}
 	}
 }
 
