@@ -43,6 +43,12 @@ func newRuntimes(t *testing.T) *runtimes {
 		}
 		t.Skip("needs container runtimes: run `make unit`")
 	}
+	// Daemons make these, whatever they are told; no flag moves them.
+	for _, dir := range []string{"/run/containerd", "/run/docker", "/run/docker/plugins"} {
+		if !exists(dir) {
+			t.Cleanup(func() { removeDirectories(dir) })
+		}
+	}
 	dir, err := os.MkdirTemp(diskDir(t), "oomt-") // short: sockets lie in it
 	if err != nil {
 		t.Fatal(err)
@@ -66,16 +72,22 @@ func newRuntimes(t *testing.T) *runtimes {
 func (r *runtimes) removeCgroups() {
 	tops, _ := filepath.Glob("/sys/fs/cgroup/*" + r.top.path)
 	for _, top := range append(tops, r.top.dir()) {
-		var dirs []string
-		_ = filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				dirs = append(dirs, path)
-			}
-			return nil
-		})
-		for _, dir := range slices.Backward(dirs) {
-			_ = os.Remove(dir) // that of the memory controller is looked at when it goes
+		removeDirectories(top) // that of the memory controller is looked at when it goes
+	}
+}
+
+// removeDirectories removes a directory and those below it, as far as there is
+// nothing else in them.
+func removeDirectories(top string) {
+	var dirs []string
+	_ = filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
 		}
+		return nil
+	})
+	for _, dir := range slices.Backward(dirs) {
+		_ = os.Remove(dir)
 	}
 }
 
