@@ -148,7 +148,7 @@ func (b *builder) everywhere() bool { return b.kill.Domain.Constraint != event.C
 
 // concerns reports whether a cgroup lies in the domain.
 func (b *builder) concerns(g *event.Cgroup) bool {
-	return g != nil && b.domain != nil && (same(g, b.domain) || below(b.domain, g))
+	return g != nil && b.domain != nil && (same(g, b.domain) || event.Below(g.Path, b.domain.Path))
 }
 
 func same(a, b *event.Cgroup) bool {
@@ -156,11 +156,6 @@ func same(a, b *event.Cgroup) bool {
 		return a.ID == b.ID
 	}
 	return a.Path != "" && a.Path == b.Path
-}
-
-// below reports whether the path of child lies under that of parent.
-func below(parent, child *event.Cgroup) bool {
-	return parent.Path != "" && parent.Path != child.Path && strings.HasPrefix(child.Path, strings.TrimSuffix(parent.Path, "/")+"/")
 }
 
 func (b *builder) saw(at int64) {

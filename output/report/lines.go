@@ -146,7 +146,7 @@ func (s *Story) why() Text {
 		if s.Kill.Trigger.InvokedBy == event.InvokedByLimitWrite {
 			t = say("The ", limit, " of ", s.domain(), " was set below what it used")
 		}
-		if v := s.Kill.Victim.Cgroup; v != nil && d.Cgroup != nil && below(d.Cgroup, v) {
+		if v := s.Kill.Victim.Cgroup; v != nil && d.Cgroup != nil && event.Below(v.Path, d.Cgroup.Path) {
 			t = say(t, ", which is that of a parent: the victim lived below it, in ", called(place(s.Kill.Victim.Container, v)))
 		}
 	case event.ConstraintGlobal:
@@ -367,7 +367,7 @@ func (s *Story) grower() (*Course, int64) {
 	var most *Course
 	var by int64
 	for _, c := range s.Memory[1:] {
-		if slices.ContainsFunc(s.Memory, func(d *Course) bool { return below(&c.Cgroup, &d.Cgroup) }) {
+		if slices.ContainsFunc(s.Memory, func(d *Course) bool { return event.Below(d.Cgroup.Path, c.Cgroup.Path) }) {
 			continue
 		}
 		if n, ok := c.growth(); ok && n > by {

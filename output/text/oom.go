@@ -98,7 +98,7 @@ func (w *Writer) why(e *event.OOMKill) term.Text {
 		} else {
 			t += " was reached"
 		}
-		if v := e.Victim.Cgroup; v != nil && d.Cgroup != nil && above(d.Cgroup.Path, v.Path) {
+		if v := e.Victim.Cgroup; v != nil && d.Cgroup != nil && event.Below(v.Path, d.Cgroup.Path) {
 			// Its name; or of its path what the domain's does not say.
 			below := event.Cgroup{Path: strings.TrimPrefix(strings.TrimPrefix(v.Path, d.Cgroup.Path), "/")}
 			t += "; the victim lived below it, in " + place(e.Victim.Container, &below)

@@ -190,13 +190,8 @@ func sufferer(c *event.Container, g *event.Cgroup, d *event.Domain) (where term.
 	switch {
 	case d == nil || g != nil && d.ID == g.ID:
 		return place(c, g), false
-	case g != nil && (g.Path == "" || d.Path == "" || above(d.Path, g.Path)):
-		return place(c, g), above(d.Path, g.Path)
+	case g != nil && (g.Path == "" || d.Path == "" || event.Below(g.Path, d.Path)):
+		return place(c, g), event.Below(g.Path, d.Path)
 	}
 	return place(d.Container, &d.Cgroup), false
-}
-
-// above reports whether the cgroup at parent is an ancestor of that at child.
-func above(parent, child string) bool {
-	return parent != "" && parent != child && strings.HasPrefix(child, strings.TrimSuffix(parent, "/")+"/")
 }

@@ -127,12 +127,12 @@ func (m *Matcher) at(cg *event.Cgroup, c *event.Container) bool {
 			return true
 		}
 		for _, path := range m.Cgroups {
-			if below(cg.Path, path) {
+			if cg.Path == path || event.Below(cg.Path, path) {
 				return true
 			}
 		}
 		for _, path := range m.paths {
-			if below(cg.Path, path) {
+			if cg.Path == path || event.Below(cg.Path, path) {
 				return true
 			}
 		}
@@ -155,12 +155,4 @@ func (m *Matcher) at(cg *event.Cgroup, c *event.Container) bool {
 		}
 	}
 	return false
-}
-
-func below(path, above string) bool {
-	if path == "" {
-		return false
-	}
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(above, "/"))
-	return ok && (rest == "" || rest[0] == '/')
 }

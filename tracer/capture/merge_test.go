@@ -108,20 +108,6 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
-func TestBelow(t *testing.T) {
-	for _, c := range []struct {
-		path, above string
-		want        bool
-	}{
-		{"/a/b", "/a", true}, {"/a", "/a", true}, {"/ab", "/a", false}, {"/a", "/a/b", false},
-		{"/a", "/", true}, {"/", "/", true}, {"", "/", false}, {"", "/a", false},
-	} {
-		if got := below(c.path, c.above); got != c.want {
-			t.Errorf("%q below %q: %v", c.path, c.above, got)
-		}
-	}
-}
-
 // The head of a line is read as encoding/json reads it.
 func TestParseTime(t *testing.T) {
 	for _, s := range []string{

@@ -26,7 +26,7 @@ func lowered(c *Case, k *kinds) *finding {
 	e := c.Kill
 	need := k.usage - min(k.cache-k.pinned, k.usage)
 	outside := e.Trigger.InvokedBy == event.InvokedByLimitWrite || e.Trigger.InvokedBy == "" && e.Trigger.Cgroup != nil && e.Domain.Cgroup != nil && e.Trigger.Cgroup.Path != "" && e.Domain.Cgroup.Path != "" &&
-		e.Trigger.Cgroup.Path != e.Domain.Cgroup.Path && !below(e.Trigger.Cgroup.Path, e.Domain.Cgroup.Path)
+		e.Trigger.Cgroup.Path != e.Domain.Cgroup.Path && !event.Below(e.Trigger.Cgroup.Path, e.Domain.Cgroup.Path)
 	if k.limit == 0 || !outside || k.usage <= k.limit+k.limit/64 {
 		return nil
 	}

@@ -129,7 +129,7 @@ func branches(c *Case) (victim *Child, others uint64, largest *Child) {
 	v := c.Kill.Victim.Cgroup
 	for i := range c.Children {
 		child := &c.Children[i]
-		if child.Path == v.Path || strings.HasPrefix(v.Path, child.Path+"/") {
+		if child.Path == v.Path || event.Below(v.Path, child.Path) {
 			victim = child
 			continue
 		}
@@ -149,18 +149,13 @@ func branches(c *Case) (victim *Child, others uint64, largest *Child) {
 	return victim, others, largest
 }
 
-// below tells whether a cgroup is under another, not the same.
-func below(path, top string) bool {
-	return top != "" && path != top && (top == "/" || strings.HasPrefix(path, top+"/"))
-}
-
 // ancestorLimit: the limit that fired is that of a cgroup above the victim's, and
 // it is not the victim's alone: others share it, or the victim was promised
 // more by its own limit.
 func ancestorLimit(c *Case) *finding {
 	e := c.Kill
 	d, v := e.Domain.Cgroup, e.Victim.Cgroup
-	if e.Domain.Constraint != event.ConstraintMemcg || d == nil || v == nil || !below(v.Path, d.Path) {
+	if e.Domain.Constraint != event.ConstraintMemcg || d == nil || v == nil || !event.Below(v.Path, d.Path) {
 		return nil
 	}
 	limit, usage := uint64(0), uint64(0)

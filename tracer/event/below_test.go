@@ -1,0 +1,25 @@
+package event
+
+import "testing"
+
+func TestBelow(t *testing.T) {
+	for _, c := range []struct {
+		path, top string
+		want      bool
+	}{
+		{"/a/b", "/a", true},
+		{"/a/b/c", "/a", true},
+		{"/a", "/", true},
+		{"/a", "/a", false},
+		{"/", "/", false},
+		{"/ab", "/a", false},
+		{"/a", "/a/b", false},
+		{"/a", "", false},
+		{"", "/", false},
+		{"", "", false},
+	} {
+		if got := Below(c.path, c.top); got != c.want {
+			t.Errorf("Below(%q, %q) = %v", c.path, c.top, got)
+		}
+	}
+}
