@@ -42,13 +42,15 @@ missing=$$(for p in $(PACKAGES); do \
 	dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done)
 endef
 
-# Of test-guests: KERNEL=6.1,6.12, CGROUP=v2, RUN=TestKills, JOBS=2. `make test` takes
+# Of test-guests: KERNEL=6.1,6.12, CGROUP=v2, RUN=TestKills, JOBS=2, NODE=128. `make test` takes
 # each kernel once, the oldest with cgroup v1; by itself it takes all there is.
 comma  := ,
 KERNEL ?= all
 CGROUP ?= both
 RUN    ?= .
 JOBS   ?= 1
+# MiB of a guest's memory in a second node
+NODE   ?=
 # Of fuzz, for each fuzz test
 FUZZTIME ?= 10s
 
@@ -98,6 +100,7 @@ test-guests: ## live tests on other kernels in QEMU: KERNEL=6.12 CGROUP=v2 RUN=T
 	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/tracer.test ./tracer
 	$(GO) run ./cmd/vmtest --jobs $(JOBS) --timeout 35m --kernel $(subst $(comma), --kernel ,$(KERNEL)) --cgroup $(CGROUP) \
 		--file bin/tracer.test:/bin/ --file cmd/vmtest/again.sh:/bin/again \
+		$(if $(NODE),--node $(NODE) --append numa_balancing=disable --env OOMTRACE_TEST_NODES=1) \
 		--env OOMTRACE_TEST_GLOBAL=1 --env OOMTRACE_TEST_ALL=1 \
 		-- again tracer.test -test.v -test.run '$(RUN)'
 

@@ -218,8 +218,8 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 				soon(at)
 				continue
 			}
-			if at := in.touched + uint64(wait+in.logWait()); t.awaitsLog(in) && now < at && !final {
-				soon(at)
+			if at := in.touched + uint64(wait+in.logWait()); t.awaitsLog(in) && !final && (now < at || now < at+uint64(giveUp) && t.log.behind()) {
+				soon(max(at, now+uint64(logSettles)))
 				held = true
 			}
 			if held { // those that follow wait as well: kills are told in their order
@@ -365,7 +365,11 @@ func (t *Tracer) emitKill(in *incident) error {
 	if in.foreign {
 		return nil
 	}
-	t.joinLog(e, in.logged)
+	if told {
+		t.joinNodes(e, in.logged)
+	} else {
+		t.joinLog(e, in.logged)
+	}
 	t.judge(in, e)
 	return t.emit(e)
 }

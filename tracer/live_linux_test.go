@@ -341,6 +341,33 @@ func (g *group) start(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// startStopped runs a workload until its cgroup uses so much, and then stops it:
+// from then on nobody in the cgroup allocates.
+func (g *group) startStopped(usage uint64, args ...string) *exec.Cmd {
+	g.t.Helper()
+	cmd := g.start(args...)
+	until := func(what string, done func() bool) {
+		g.t.Helper()
+		for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				g.t.Fatalf("work %q: %s", args, what)
+			}
+		}
+	}
+	until("too little memory", func() bool { return *g.figures().Usage >= usage })
+	if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
+		g.t.Fatal(err)
+	}
+	until("not stopped", func() bool {
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", cmd.Process.Pid))
+		return len(stats) > 0 && !slices.ContainsFunc(stats, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err != nil || !strings.Contains(string(text), ") T ")
+		})
+	})
+	return cmd
+}
+
 // run runs a workload to its end, and wants it to succeed.
 func (g *group) run(args ...string) {
 	g.t.Helper()

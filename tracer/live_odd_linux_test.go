@@ -194,9 +194,7 @@ func TestLimitWritten(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
 		g := newGroup(t).limit(1 << 40)
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})
-		victim := g.start("comm=tenant", "anon=40", "wait")
-		for *g.figures().Usage < 40*mib {
-		}
+		victim := g.startStopped(40*mib, "comm=tenant", "anon=40", "wait")
 		if g.m.Version == 1 {
 			err := os.WriteFile(filepath.Join(g.dir(), "memory.limit_in_bytes"), fmt.Append(nil, 16*mib), 0)
 			if !errors.Is(err, syscall.EBUSY) {

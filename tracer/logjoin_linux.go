@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/oomtrace/oomtrace/bpf"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/oom"
@@ -97,13 +99,33 @@ func (t *Tracer) logged(in *incident) *logFacts {
 // awaitsLog tells whether an incident that is complete should wait for what the
 // log has to say of it.
 func (t *Tracer) awaitsLog(in *incident) bool {
-	if t.log == nil || in.first.Victim.Tgid == 0 || bpf.CoreOomFlags(in.first.Flags)&bpf.CoreOomFlagsOOM_CONTROL != 0 {
+	if t.log == nil || in.first.Victim.Tgid == 0 || bpf.CoreOomFlags(in.first.Flags)&bpf.CoreOomFlagsOOM_CONTROL != 0 && !confined(constraint(in.first)) {
 		return false
 	}
 	if in.logged == nil {
 		in.logged = t.logged(in)
 	}
 	return in.logged == nil
+}
+
+// confined tells whether some memory nodes ran out: only the log says which.
+func confined(constraint string) bool {
+	return constraint == event.ConstraintCpuset || constraint == event.ConstraintMempolicy
+}
+
+// behind tells whether the log has more than was read so far: who writes the log
+// does so before the kill, who reads it may have waited for a CPU.
+func (l *logReader) behind() bool {
+	c, err := l.file.SyscallConn()
+	if err != nil {
+		return false
+	}
+	more := false
+	err = c.Control(func(fd uintptr) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		more = err == nil && n > 0
+	})
+	return err == nil && more
 }
 
 // logWait is how long an incident waits for the log.
@@ -154,6 +176,16 @@ func (t *Tracer) joinLog(e *event.OOMKill, facts *logFacts) {
 		t.unscaled(e)
 	}
 	d.Constraint, d.Cgroup, d.Container, d.Memory, e.ReclaimBefore = k.Domain.Constraint, nil, nil, nil, nil
+	t.joinNodes(e, facts)
+}
+
+// joinNodes fills in which memory nodes ran out, where it is known that some did.
+func (t *Tracer) joinNodes(e *event.OOMKill, facts *logFacts) {
+	if facts == nil || facts.kill.Domain.Nodes == "" || facts.kill.Domain.Constraint != e.Domain.Constraint {
+		return
+	}
+	e.Domain.Nodes = facts.kill.Domain.Nodes
+	e.FromKmsg = append(e.FromKmsg, "domain.nodes")
 }
 
 // unscaled takes back what was computed from the wrong domain's size.

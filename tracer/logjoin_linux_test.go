@@ -19,7 +19,7 @@ func reportOf(constraint string, order, pid int) []string {
 		"Tasks state (memory values in pages):",
 		"[  pid  ]   uid  tgid total_vm      rss rss_anon rss_file rss_shmem pgtables_bytes swapents oom_score_adj name",
 		fmt.Sprintf("[  %5d]     0 %5d     9000     2000     2000        0         0     8192        0             100 eater", pid, pid),
-		fmt.Sprintf("oom-kill:constraint=%s,nodemask=0,cpuset=inner,mems_allowed=0,oom_memcg=/limited,task_memcg=/limited/inner,task=eater,pid=%d,uid=0", constraint, pid),
+		fmt.Sprintf("oom-kill:constraint=%s,nodemask=1,3,cpuset=inner,mems_allowed=0-1,oom_memcg=/limited,task_memcg=/limited/inner,task=eater,pid=%d,uid=0", constraint, pid),
 		fmt.Sprintf("Out of memory: Killed process %d (eater) total-vm:36000kB, anon-rss:8000kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:8kB oom_score_adj:100", pid),
 	}
 	if constraint == "CONSTRAINT_MEMCG" {
@@ -59,9 +59,9 @@ func inferred(tgid uint32) bpf.CoreRecOomMark {
 
 // A kill that looks global is what the kernel says that it is.
 func TestLogCorrectsTheDomain(t *testing.T) {
-	for _, c := range []struct{ constraint, want string }{
-		{"CONSTRAINT_CPUSET", event.ConstraintCpuset}, {"CONSTRAINT_MEMORY_POLICY", event.ConstraintMempolicy},
-		{"CONSTRAINT_MEMCG", event.ConstraintMemcg}, {"CONSTRAINT_NONE", event.ConstraintGlobal},
+	for _, c := range []struct{ constraint, want, nodes string }{
+		{"CONSTRAINT_CPUSET", event.ConstraintCpuset, "0-1"}, {"CONSTRAINT_MEMORY_POLICY", event.ConstraintMempolicy, "1,3"},
+		{"CONSTRAINT_MEMCG", event.ConstraintMemcg, ""}, {"CONSTRAINT_NONE", event.ConstraintGlobal, ""},
 	} {
 		t.Run(c.want, func(t *testing.T) {
 			f := newFeed(t).withLog(reportOf(c.constraint, 0, 20)...)
@@ -77,6 +77,9 @@ func TestLogCorrectsTheDomain(t *testing.T) {
 			if (k.Domain.Cgroup != nil) != (c.want == event.ConstraintMemcg) || k.Domain.Cgroup != nil && (k.Domain.Cgroup.ID != 7 || k.Domain.Cgroup.Path != "/limited") {
 				t.Errorf("domain %s", show(k.Domain))
 			}
+			if k.Domain.Nodes != c.nodes || (c.nodes != "") != slices.Contains(k.FromKmsg, "domain.nodes") {
+				t.Errorf("nodes %q, want %q; from the log: %q", k.Domain.Nodes, c.nodes, k.FromKmsg)
+			}
 			// What the kernel scaled oom_score_adj by is the node's only where the
 			// node ran out.
 			global := c.want == event.ConstraintGlobal
@@ -87,6 +90,26 @@ func TestLogCorrectsTheDomain(t *testing.T) {
 				t.Errorf("trigger %s, from the log: %q", show(k.Trigger), k.FromKmsg)
 			}
 		})
+	}
+}
+
+// Which memory nodes ran out only the log tells, also where hooks tell that some
+// did; they are awaited, and the rest is left as the hooks told it.
+func TestLogTellsOfNodes(t *testing.T) {
+	m := inferred(20)
+	m.Constraint, m.Flags = 1, m.Flags|uint32(bpf.CoreOomFlagsOOM_CONTROL)
+	f := newFeed(t).withLog()
+	f.send(m)
+	if kills, _ := f.settleAt(t0 + uint64(settle)); len(kills) != 0 {
+		t.Fatalf("not awaited: %s", show(kills))
+	}
+	f.withLog(reportOf("CONSTRAINT_CPUSET", 0, 20)...)
+	kills, _ := f.settleAt(t0 + uint64(settle))
+	if len(kills) != 1 {
+		t.Fatalf("%d kills", len(kills))
+	}
+	if k := kills[0]; k.Domain.Constraint != event.ConstraintCpuset || k.Domain.Source != event.SourceBPF || k.Domain.Nodes != "0-1" || !slices.Equal(k.FromKmsg, []string{"domain.nodes"}) {
+		t.Errorf("domain %s, from the log: %q", show(k.Domain), k.FromKmsg)
 	}
 }
 

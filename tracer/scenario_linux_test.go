@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -27,6 +28,7 @@ type scenario struct {
 	// where tells.
 	run    func(s *stage) []int32
 	victim string // cgroup of the victim below s.g; "" for s.g itself
+	nodes  string // constraint, where memory nodes ran out and not the limit of s.g
 	group  bool
 	cause  string
 	below  string   // underlying
@@ -81,7 +83,7 @@ func (s *stage) until(what string, done func() bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("not within %v: %s", patience, what)
+			s.t.Fatalf("not within %v: %s; usage %d, readings %+v", patience, what, *s.g.figures().Usage, s.x.tracer.window.before(s.g.id(), s.x.tracer.clock.now()))
 		}
 	}
 }
@@ -165,8 +167,11 @@ func (sc *scenario) play(t *testing.T, x *trace) {
 	if k.Victim.Cgroup.Path != where || want != nil && !slices.Contains(want, k.Victim.PID) {
 		t.Errorf("victim %s in %s, want %v in %s", show(k.Victim.Process), k.Victim.Cgroup.Path, want, where)
 	}
-	if k.Domain.Constraint != event.ConstraintMemcg || k.Domain.Cgroup == nil || k.Domain.Cgroup.Path != s.g.path {
-		t.Errorf("domain %s, want %s", show(k.Domain), s.g.path)
+	switch d := k.Domain; {
+	case sc.nodes != "" && (d.Constraint != sc.nodes || d.Cgroup != nil):
+		t.Errorf("domain %s, want %s", show(d), sc.nodes)
+	case sc.nodes == "" && (d.Constraint != event.ConstraintMemcg || d.Cgroup == nil || d.Cgroup.Path != s.g.path):
+		t.Errorf("domain %s, want %s", show(d), s.g.path)
 	}
 	if k.Group != sc.group {
 		t.Errorf("group %v", k.Group)
@@ -180,6 +185,66 @@ func (sc *scenario) play(t *testing.T, x *trace) {
 		sc.check(s, k)
 	}
 	t.Logf("%s (%s confidence, below it %q), domain by %s, %s\n  %s", v.Cause, v.Confidence, v.Underlying, k.Domain.Source, show(k.Timeline), strings.Join(v.Evidence, "\n  "))
+}
+
+// oneNode says why a scenario that needs two memory nodes is skipped.
+func oneNode(s *stage) string {
+	if exists("/sys/devices/system/node/node1") {
+		return v2only("the test has no cpuset hierarchy of cgroup v1")(s)
+	}
+	if os.Getenv("OOMTRACE_TEST_NODES") != "" {
+		s.t.Fatal("this guest was to have two memory nodes")
+	}
+	return "needs two memory nodes (make test-guests NODE=128)"
+}
+
+// noSlowDisk says why dirty page cache cannot be had to kill.
+func noSlowDisk(s *stage) string {
+	if why := guestOnly(s); why != "" {
+		return why
+	}
+	return v2only("with cgroup v1 reclaim waits until dirty pages are written, however long that takes")(s)
+}
+
+// slowDisk lets the stage's cgroup write next to nothing to the disk of a
+// directory, and the machine have more dirty pages than by default: with a fifth
+// whoever writes is stopped early enough.
+func (s *stage) slowDisk(dir string) {
+	s.t.Helper()
+	for _, ratio := range []struct{ file, value string }{{"dirty_ratio", "90"}, {"dirty_background_ratio", "80"}} {
+		file := filepath.Join("/proc/sys/vm", ratio.file)
+		old, err := os.ReadFile(file)
+		if err == nil {
+			err = os.WriteFile(file, []byte(ratio.value), 0)
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.t.Cleanup(func() { _ = os.WriteFile(file, old, 0) })
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		s.t.Fatal(err)
+	}
+	s.controller("io")
+	limit := fmt.Sprintf("%d:%d wbps=", unix.Major(st.Dev), unix.Minor(st.Dev))
+	s.g.set("io.max", limit+"65536")
+	s.t.Cleanup(func() { s.g.set("io.max", limit+"max") })
+}
+
+// controller turns a controller of cgroup v2 on for the stage's cgroup.
+func (s *stage) controller(name string) {
+	s.t.Helper()
+	root := &group{s.t, s.g.m, "/"}
+	root.set("cgroup.subtree_control", "+"+name)
+	s.t.Cleanup(func() { root.set("cgroup.subtree_control", "-"+name) })
+}
+
+// cpuset has the stage's cgroup use the memory of some nodes only.
+func (s *stage) cpuset(nodes string) {
+	s.t.Helper()
+	s.controller("cpuset")
+	s.g.set("cpuset.mems", nodes)
 }
 
 // lastThreads is how many threads the window counted last, 0 when none yet.

@@ -48,6 +48,7 @@ import (
 //	adj=N           set oom_score_adj
 //	comm=NAME
 //	nohuge          no huge pages: memory comes in pages of 4 KiB
+//	bind=NODE       take memory from that node only
 //	exec=FILE,ARGS… become another program
 //
 // and what fill does (work_fill_linux_test.go).
@@ -137,6 +138,12 @@ func do(word string, rest []string) error {
 		return unix.Prctl(unix.PR_SET_NAME, uintptrOf(args[0]), 0, 0, 0)
 	case "nohuge":
 		return unix.Prctl(unix.PR_SET_THP_DISABLE, 1, 0, 0, 0)
+	case "bind":
+		nodes := uint64(1) << number(0)
+		if _, _, errno := unix.Syscall(unix.SYS_SET_MEMPOLICY, unix.MPOL_BIND, uintptr(unsafe.Pointer(&nodes)), 64); errno != 0 {
+			return errno
+		}
+		return nil
 	case "exec":
 		return unix.Exec(args[0], args, os.Environ())
 	case "sharer":

@@ -46,6 +46,7 @@ panic or a WARNING.
   --jobs N            guests at the same time; their output is then shown
                       guest by guest (default 1)
   --memory MIB        for each guest (default 1024)
+  --node MIB          so much of it in a second memory node, without a CPU
   --append ARGS       more kernel command line, for example "swapaccount=1"
   --cache DIR         kernels and tools (default $OOMTRACE_VM_CACHE, else
                       oomtrace-vmtest in the user's cache directory)
@@ -71,6 +72,7 @@ type options struct {
 	files    []file
 	env      []string
 	memory   int
+	node     int // of memory: MiB in the second node, 0 for none
 	jobs     int
 	append   string
 	command  []string
@@ -133,6 +135,7 @@ func parseFlags(args []string) (options, error) {
 		return nil
 	})
 	fs.IntVar(&o.memory, "memory", 1024, "")
+	fs.IntVar(&o.node, "node", 0, "")
 	fs.IntVar(&o.jobs, "jobs", 1, "")
 	fs.StringVar(&o.append, "append", "", "")
 	if err := fs.Parse(args); err != nil {
@@ -140,6 +143,9 @@ func parseFlags(args []string) (options, error) {
 	}
 	if o.command = fs.Args(); len(o.command) == 0 && !o.runtimes {
 		return o, errors.New("no command to run (see --help)")
+	}
+	if o.node < 0 || o.node > 0 && o.node >= o.memory {
+		return o, fmt.Errorf("--node %d: must be a part of --memory %d", o.node, o.memory)
 	}
 	if o.jobs < 1 {
 		return o, fmt.Errorf("--jobs %d: must be at least 1", o.jobs)

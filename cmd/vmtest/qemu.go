@@ -66,13 +66,13 @@ func (r *outcome) boot(ctx context.Context, o options, t tools, k kernel, dir st
 	// the thread that started it, which must therefore live as long.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	qemu := t.command(ctx, "usr/bin/qemu-system-x86_64",
+	qemu := t.command(ctx, "usr/bin/qemu-system-x86_64", append(nodes(o),
 		"-L", t.path("usr/share/qemu"), "-L", t.path("usr/share/seabios"),
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(o.memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-serial", "file:"+kernelLog, "-serial", "file:"+verdictFile,
 		"-drive", "if=virtio,format=raw,cache=unsafe,file="+disk,
-		"-kernel", k.image, "-initrd", initramfs, "-append", commandLine(o))
+		"-kernel", k.image, "-initrd", initramfs, "-append", commandLine(o))...)
 	var stderr bytes.Buffer
 	qemu.Stdout, qemu.Stderr = crStripper{out}, &stderr
 	qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -116,6 +116,18 @@ func (r *outcome) judge(text []byte) error {
 		return fmt.Errorf("exit status %d", v.Status)
 	}
 	return nil
+}
+
+// nodes are the arguments for a machine of two memory nodes, none for one.
+func nodes(o options) []string {
+	if o.node == 0 {
+		return nil
+	}
+	return []string{
+		"-object", fmt.Sprintf("memory-backend-ram,id=node0,size=%dM", o.memory-o.node),
+		"-object", fmt.Sprintf("memory-backend-ram,id=node1,size=%dM", o.node),
+		"-numa", "node,nodeid=0,cpus=0-1,memdev=node0", "-numa", "node,nodeid=1,memdev=node1",
+	}
 }
 
 // commandLine is the kernel's. It logs warnings and what is worse: a serial

@@ -109,9 +109,9 @@ func (w *Writer) why(e *event.OOMKill) term.Text {
 			t += " (" + w.pages(*d.TotalPages) + " of RAM and swap)"
 		}
 	case event.ConstraintCpuset:
-		t = "the memory nodes of a cpuset ran out; other nodes may have memory free"
+		t = "the memory nodes" + nodes(d) + " of a cpuset ran out; other nodes may have memory free"
 	case event.ConstraintMempolicy:
-		t = "the memory nodes of a memory policy ran out; other nodes may have memory free"
+		t = "the memory nodes" + nodes(d) + " of a memory policy ran out; other nodes may have memory free"
 	default:
 		t = term.Clean(d.Constraint)
 	}
@@ -119,6 +119,14 @@ func (w *Writer) why(e *event.OOMKill) term.Text {
 		t += " (inferred)"
 	}
 	return t
+}
+
+// nodes are those that ran out, where it is known which.
+func nodes(d *event.OOMDomain) term.Text {
+	if d.Nodes == "" {
+		return ""
+	}
+	return " (" + term.Clean(d.Nodes) + ")"
 }
 
 // domain names the cgroup at its limit, with its path where the name is another.

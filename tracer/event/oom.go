@@ -94,8 +94,11 @@ type OOMDomain struct {
 	Constraint string     `json:"constraint"` // memcg, global, cpuset, mempolicy
 	Cgroup     *Cgroup    `json:"cgroup,omitempty"`
 	Container  *Container `json:"container,omitempty"`
-	TotalPages *uint64    `json:"total_pages,omitempty"` // what the kernel scaled oom_score_adj by
-	Memory     *Figures   `json:"memory,omitempty"`
+	// Nodes are the memory nodes that a cpuset or policy allows, as the kernel
+	// writes them ("0-1,3"); from its log.
+	Nodes      string   `json:"nodes,omitempty"`
+	TotalPages *uint64  `json:"total_pages,omitempty"` // what the kernel scaled oom_score_adj by
+	Memory     *Figures `json:"memory,omitempty"`
 	// Source says how the domain was found: bpf (told by the kernel's own OOM
 	// control, the cgroup's OOM lock or its count of OOM events) or inferred
 	// (by which cgroup was at its limit).

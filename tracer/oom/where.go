@@ -34,7 +34,11 @@ func policy(c *Case) *finding {
 		return nil
 	}
 	f := &finding{cause: event.CauseCpusetOrPolicy, confidence: event.ConfidenceHigh}
-	f.say("The allocation was confined to the memory nodes of a " + what + ", and these ran out; other nodes may have had memory free.")
+	nodes := ""
+	if d.Nodes != "" {
+		nodes = " (" + d.Nodes + ")"
+	}
+	f.say("The allocation was confined to the memory nodes" + nodes + " of a " + what + ", and these ran out; other nodes may have had memory free.")
 	f.remedy = "To do: allow the task more memory nodes, or move what else lives on these away."
 	return f
 }

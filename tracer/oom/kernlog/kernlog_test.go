@@ -256,3 +256,26 @@ Mar  1 10:00:01 h kernel: [  951.000000] veth1: left promiscuous mode
 		t.Error("no lines")
 	}
 }
+
+// Names in the line may look like its fields: then nodes are not told rather than
+// wrong ones.
+func TestNodes(t *testing.T) {
+	for line, want := range map[string]string{
+		"CONSTRAINT_CPUSET,nodemask=(null),cpuset=a,mems_allowed=0-1,3,global_oom,task_memcg=/a,task=x,pid=7,uid=0":                  "0-1,3",
+		"CONSTRAINT_CPUSET,nodemask=0,cpuset=a,mems_allowed=12,global_oom,task_memcg=/a,task=x,pid=7,uid=0":                          "12",
+		"CONSTRAINT_CPUSET,nodemask=0,cpuset=a,mems_allowed=1":                                                                       "1",
+		"CONSTRAINT_CPUSET,nodemask=0,cpuset=a,mems_allowed=7,global_oom,mems_allowed=1,global_oom,task_memcg=/a,task=x,pid=7,uid=0": "",
+		"CONSTRAINT_CPUSET,nodemask=0,cpuset=a,mems_allowed=(null),global_oom,task_memcg=/a,task=x,pid=7,uid=0":                      "",
+		"CONSTRAINT_CPUSET,nodemask=0,cpuset=a,mems_allowed=1x,global_oom,task_memcg=/a,task=x,pid=7,uid=0":                          "",
+		"CONSTRAINT_CPUSET,nodemask=0,cpuset=a,mems":                                                                                 "",
+		"CONSTRAINT_MEMORY_POLICY,nodemask=0,2,cpuset=,cpuset=9,mems_allowed=0-3,global_oom,task_memcg=/a,task=x,pid=7,uid=0":        "0,2",
+		"CONSTRAINT_MEMORY_POLICY,nodemask=(null),cpuset=a,mems_allowed=0-3,global_oom,task_memcg=/a,task=x,pid=7,uid=0":             "",
+		"CONSTRAINT_MEMCG,nodemask=0,cpuset=a,mems_allowed=1,oom_memcg=/a,task_memcg=/a,task=x,pid=7,uid=0":                          "",
+		"CONSTRAINT_NONE,nodemask=(null),cpuset=a,mems_allowed=0,global_oom,task_memcg=/a,task=x,pid=7,uid=0":                        "",
+	} {
+		kills := readText(t, "[ 1.000000] oom-kill:constraint="+line+"\n[ 1.000001] Out of memory: Killed process 7 (x) total-vm:1kB, anon-rss:1kB, file-rss:0kB, shmem-rss:0kB, UID:0 pgtables:1kB oom_score_adj:0\n")
+		if len(kills) != 1 || kills[0].Domain.Nodes != want {
+			t.Errorf("%s: %d kills, nodes %q, want %q", line, len(kills), kills[0].Domain.Nodes, want)
+		}
+	}
+}

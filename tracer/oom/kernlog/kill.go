@@ -239,6 +239,7 @@ func (r *report) oomKill(m string) {
 	rest := strings.TrimPrefix(m, "oom-kill:constraint=")
 	r.constraint, rest, _ = strings.Cut(rest, ",")
 	r.summed, r.inStats, r.inStack = true, false, false
+	r.nodes = allowedNodes(r.constraint, rest)
 	if i := strings.LastIndex(rest, ",uid="); i >= 0 {
 		if n, err := strconv.ParseInt(strings.TrimSpace(rest[i+5:]), 10, 64); err == nil && n >= 0 {
 			r.victim.uid = &n
@@ -263,6 +264,33 @@ func (r *report) oomKill(m string) {
 	if i := strings.Index(rest, ",oom_memcg="); i >= 0 {
 		r.domain = rest[i+11:]
 	}
+}
+
+// allowedNodes gives the memory nodes that ran out, out of
+// "nodemask=0-1,cpuset=NAME,mems_allowed=0-1,…"; "" where a name makes them doubtful.
+func allowedNodes(constraint, s string) string {
+	const allowed = ",mems_allowed="
+	switch {
+	case constraint == "CONSTRAINT_MEMORY_POLICY" && strings.HasPrefix(s, "nodemask="):
+		nodes, _, _ := strings.Cut(s[len("nodemask="):], ",cpuset=")
+		return nodeList(nodes)
+	case constraint == "CONSTRAINT_CPUSET" && strings.Count(s, allowed) == 1:
+		_, nodes, _ := strings.Cut(s, allowed)
+		return nodeList(nodes)
+	}
+	return ""
+}
+
+// nodeList is the list of numbers and ranges that a text begins with, and that a
+// word may follow.
+func nodeList(s string) string {
+	end := strings.IndexFunc(s, func(c rune) bool { return c != ',' && c != '-' && (c < '0' || c > '9') })
+	if end < 0 {
+		end = len(s)
+	} else if end == 0 || s[end-1] != ',' {
+		return ""
+	}
+	return strings.TrimSuffix(s[:end], ",")
 }
 
 // splitTask takes the name of the task off the end and gives what is before it.

@@ -31,6 +31,7 @@ type report struct {
 	memcg                     bool // a memory cgroup's
 	plainOOM                  bool // "Out of memory": not a memory cgroup's
 	constraint                string
+	nodes                     string
 	summed                    bool // oom-kill: was there
 	domain, victimIn          string
 	memory, memsw, swap, kmem counter
@@ -213,6 +214,7 @@ func (r *report) where(o *Options) (d event.OOMDomain) {
 	default:
 		d.Source = ""
 	}
+	d.Nodes = r.nodes
 	if d.Constraint == event.ConstraintMemcg {
 		d.Cgroup, d.Container = r.cgroup(r.domain, o)
 		d.Memory = r.composition()
