@@ -44,8 +44,6 @@ type stage struct {
 	t *testing.T
 	g *group
 	x *trace
-	// spared is set where no kill can be had after all, with the reason.
-	spared string
 }
 
 func (s *stage) killed(words ...string) []int32 { return []int32{s.g.runKilled(words...)} }
@@ -151,9 +149,6 @@ func (sc *scenario) play(t *testing.T, x *trace) {
 	t.Cleanup(s.clear)
 	s.g.limit(sc.limit * mib)
 	want := sc.run(s)
-	if s.spared != "" {
-		t.Skip(s.spared)
-	}
 	k := waitFor(x, func(events []event.Event) (*event.OOMKill, bool) {
 		k := killsBelow(events, s.g.path)
 		return firstOf(k), len(k) > 0
