@@ -138,7 +138,7 @@ func TestPause(t *testing.T) {
 	})
 }
 
-// state is a process's, as /proc has it: D sleeps and hears no signals.
+// state is a process's, as /proc has it.
 func state(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
@@ -149,15 +149,26 @@ func state(t *testing.T, cmd *exec.Cmd) string {
 	return rest[:1]
 }
 
+// waitsForMemory tells whether a process's first thread waits where the kernel has
+// tasks wait whose OOM killer is off. A D alone may be for the disk.
+func waitsForMemory(t *testing.T, cmd *exec.Cmd) bool {
+	t.Helper()
+	stack, err := os.ReadFile(fmt.Sprintf("/proc/%d/stack", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(stack), "mem_cgroup_oom_synchronize")
+}
+
 // Tasks that waited before the trace began are found, also where the limit is
 // that of a cgroup above and several wait.
 func TestPauseUnderWay(t *testing.T) {
 	eachTier(t, func(t *testing.T, tier string) {
 		top := newPausable(t, 64*mib)
 		a, b := top.child("a").start("comm=a", "hog"), top.child("b").start("comm=b", "hog")
-		for _, cmd := range []*exec.Cmd{a, b} {
-			for state(t, cmd) != "D" {
-				time.Sleep(time.Millisecond)
+		for deadline := time.Now().Add(patience); !waitsForMemory(t, a) || !waitsForMemory(t, b); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("they do not both wait")
 			}
 		}
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})
