@@ -2,6 +2,8 @@ package tracer
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -191,7 +193,7 @@ func (t *Tracer) listen(id uint64) {
 	}
 	f, err := t.mount.NotifyOOM(cg.Path)
 	if err != nil {
-		if t.names.tree.Alive(id) {
+		if t.names.tree.Alive(id) && !errors.Is(err, fs.ErrNotExist) { // else it was removed meanwhile
 			t.opts.Warn("notifications of " + cg.Path + ": " + err.Error())
 		}
 		return
