@@ -38,13 +38,14 @@ func TestEpisodes(t *testing.T) {
 		begins, unbegun := runs("memcg_begin")
 		ends, unended := runs("memcg_end")
 		events := x.stop()
-		var told uint64
+		var told, others uint64
 		for _, r := range of[*event.Reclaim](events) {
 			if r.Kind == event.ReclaimDirect || r.Kind == event.ReclaimNode {
 				continue
 			}
 			told++
 			if r.Cgroup.Path != g.path {
+				others++
 				continue
 			}
 			if r.Kind != event.ReclaimMemcgLimit || r.Domain == nil || r.Domain.ID != g.id() {
@@ -57,8 +58,9 @@ func TestEpisodes(t *testing.T) {
 				t.Fatalf("stack %q", r.Stack)
 			}
 		}
-		if begins == 0 || begins != ends || told > ends || told+unbegun+unended < ends {
-			t.Errorf("%d begins, %d ends, %d told, passed over %d and %d", begins, ends, told, unbegun, unended)
+		// Where others reclaim as well, theirs may be under way at either end.
+		if begins == 0 || abs(int64(begins)-int64(ends)) > int64(others) || told > ends+others || told+unbegun+unended+others < ends {
+			t.Errorf("%d begins, %d ends, %d told (%d of others), passed over %d and %d", begins, ends, told, others, unbegun, unended)
 		}
 	})
 }
