@@ -128,8 +128,11 @@ func startTrace(t *testing.T, o Options) *trace {
 }
 
 func (x *trace) sink(e event.Event) error {
-	if x.hold != nil {
-		<-x.hold
+	x.mu.Lock()
+	hold := x.hold
+	x.mu.Unlock()
+	if hold != nil {
+		<-hold
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
