@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -50,7 +52,6 @@ type Session struct {
 	Programs map[string]*ebpf.Program
 	Choices  []Choice
 
-	types   *btf.Cache // of the kernel, decoded once for all objects
 	links   []io.Closer
 	looks   map[string]*link.Iter
 	objects []*ebpf.Collection
@@ -67,7 +68,7 @@ func Objects() map[string]func() (*ebpf.CollectionSpec, error) {
 
 // Attach plans, loads and attaches. A way that the kernel refuses gives way to
 // the next; the error is for a purpose that its family cannot do without.
-func Attach(cfg Config, p Prober) (*Session, error) {
+func Attach(cfg Config, k *Kernel) (*Session, error) {
 	// Kernels before 5.11 account maps against RLIMIT_MEMLOCK.
 	if err := rlimit.RemoveMemlock(); err != nil {
 		return nil, fmt.Errorf("raise RLIMIT_MEMLOCK: %w (needs CAP_SYS_RESOURCE on this kernel)", err)
@@ -75,16 +76,15 @@ func Attach(cfg Config, p Prober) (*Session, error) {
 	if cfg.Refused == nil {
 		cfg.Refused = make(map[string]error)
 	}
-	s := &Session{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program), looks: make(map[string]*link.Iter), types: btf.NewCache()}
+	s := &Session{Maps: make(map[string]*ebpf.Map), Programs: make(map[string]*ebpf.Program), looks: make(map[string]*link.Iter)}
 	for {
-		s.Choices = Plan(Table(), p, cfg.Request)
-		again, err := s.attach(cfg, p)
+		s.Choices = Plan(Table(), k, cfg.Request)
+		again, err := s.attach(cfg, k)
 		if err != nil {
 			s.Close()
 			return nil, err
 		}
 		if !again {
-			s.types = nil
 			return s, nil
 		}
 	}
@@ -100,9 +100,9 @@ func (r *refusal) Error() string { return r.err.Error() }
 
 // attach makes one attempt at the whole plan. It reports true when a way was
 // refused and the plan has to be made again.
-func (s *Session) attach(cfg Config, p Prober) (bool, error) {
+func (s *Session) attach(cfg Config, k *Kernel) (bool, error) {
 	var refused *refusal
-	err := s.load(cfg, p)
+	err := s.load(cfg, k)
 	if err == nil {
 		err = s.link(cfg)
 	}
@@ -114,42 +114,71 @@ func (s *Session) attach(cfg Config, p Prober) (bool, error) {
 	return false, err
 }
 
-func (s *Session) load(cfg Config, p Prober) error {
-	readers := Objects()
-	if err := s.loadObject(cfg, p, "core", readers["core"], nil); err != nil {
-		return err
-	}
+// object is an eBPF object with those of its programs that are wanted.
+type object struct {
+	name     string
+	spec     *ebpf.CollectionSpec
+	programs map[string]Program
+	kinds    map[string]string // of programs
+	owners   map[string]string // likewise: keys of the ways that they are for
+	loaded   *ebpf.Collection
+	err      error
+}
+
+func (s *Session) load(cfg Config, k *Kernel) error {
+	readers, constants := Objects(), cfg.constants(k)
+	var objects []*object
 	for _, name := range slices.Sorted(maps.Keys(readers)) {
-		keep := make(map[string]Program)
-		kinds := make(map[string]string)
-		owners := make(map[string]string)
+		o := &object{name: name, programs: make(map[string]Program), kinds: make(map[string]string), owners: make(map[string]string)}
 		for _, c := range s.Choices {
 			if c.Way == nil || c.Way.Object != name {
 				continue
 			}
 			for _, prog := range c.Way.Programs {
-				keep[prog.Name] = prog
-				kinds[prog.Name] = c.Way.Kind
-				owners[prog.Name] = c.Key(c.Way)
+				o.programs[prog.Name] = prog
+				o.kinds[prog.Name] = c.Way.Kind
+				o.owners[prog.Name] = c.Key(c.Way)
 			}
 		}
-		if len(keep) == 0 {
+		if len(o.programs) == 0 && name != "core" { // that one has maps alone
 			continue
 		}
-		err := s.loadObject(cfg, p, name, readers[name], keep)
-		if err == nil {
-			continue
+		if err := o.read(cfg, constants, readers[name]); err != nil {
+			return err
 		}
-		// The error names the program; the others of the object are not to
-		// blame, so only this one's way is closed.
-		for prog, key := range owners {
-			if strings.Contains(err.Error(), "program "+prog+":") {
-				return &refusal{key, fmt.Errorf("%s %s: %w", kinds[prog], keep[prog].Target, firstLine(err))}
-			}
+		if err := s.makeMaps(o.spec.Maps); err != nil {
+			return fmt.Errorf("load object %s: %w", name, err)
 		}
-		return err
+		objects = append(objects, o)
 	}
-	return nil
+	// Nearly all the time it takes is the verifier's, which looks at as many
+	// programs at once as there are CPUs.
+	var all sync.WaitGroup
+	for _, o := range objects {
+		all.Go(func() { o.load(s.Maps, k.types) })
+	}
+	all.Wait()
+	var first error
+	for _, o := range objects {
+		if o.err != nil {
+			first = cmp.Or(first, o.refusal())
+			continue
+		}
+		s.objects = append(s.objects, o.loaded)
+		maps.Copy(s.Programs, o.loaded.Programs)
+	}
+	return first
+}
+
+// refusal says which way is closed by the error. It names the program; the others
+// of the object are not to blame.
+func (o *object) refusal() error {
+	for prog, key := range o.owners {
+		if strings.Contains(o.err.Error(), "program "+prog+":") {
+			return &refusal{key, fmt.Errorf("%s %s: %w", o.kinds[prog], o.programs[prog].Target, firstLine(o.err))}
+		}
+	}
+	return o.err
 }
 
 // numaNodes counts the possible NUMA nodes: "0" or "0-3".
@@ -172,13 +201,15 @@ func firstLine(err error) error {
 	return errors.New(line)
 }
 
-func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*ebpf.CollectionSpec, error), keep map[string]Program) error {
+// read reads an object and makes it what this configuration wants.
+func (o *object) read(cfg Config, constants map[string]any, read func() (*ebpf.CollectionSpec, error)) error {
 	spec, err := read()
 	if err != nil {
-		return fmt.Errorf("read object %s: %w", name, err)
+		return fmt.Errorf("read object %s: %w", o.name, err)
 	}
+	o.spec = spec
 	for prog, ps := range spec.Programs {
-		want, ok := keep[prog]
+		want, ok := o.programs[prog]
 		if !ok {
 			delete(spec.Programs, prog)
 			continue
@@ -195,43 +226,52 @@ func (s *Session) loadObject(cfg Config, p Prober, name string, read func() (*eb
 			ms.MaxEntries = 1
 		}
 	}
-	for key, value := range cfg.constants(p) {
+	for key, value := range constants {
 		v, ok := spec.Variables[key]
 		if !ok {
 			continue
 		}
 		if err := v.Set(value); err != nil {
-			return fmt.Errorf("object %s: set %s: %w", name, key, err)
+			return fmt.Errorf("object %s: set %s: %w", o.name, key, err)
 		}
 	}
-	opts := ebpf.CollectionOptions{MapReplacements: make(map[string]*ebpf.Map), Cache: s.types}
-	for m := range spec.Maps {
-		if shared, ok := s.Maps[m]; ok && !strings.HasPrefix(m, ".") {
-			opts.MapReplacements[m] = shared
-		}
-	}
-	coll, err := ebpf.NewCollectionWithOptions(spec, opts)
-	if err != nil {
-		return fmt.Errorf("load object %s: %w", name, err)
-	}
-	s.objects = append(s.objects, coll)
-	for m, loaded := range coll.Maps {
-		if _, ok := s.Maps[m]; ok || strings.HasPrefix(m, ".") {
+	return nil
+}
+
+// makeMaps makes those of an object's maps that no other has brought: all objects
+// share them, but for their constants.
+func (s *Session) makeMaps(specs map[string]*ebpf.MapSpec) error {
+	for name, spec := range specs {
+		if _, ok := s.Maps[name]; ok || strings.HasPrefix(name, ".") {
 			continue
 		}
-		if s.Maps[m], err = loaded.Clone(); err != nil {
-			return fmt.Errorf("map %s: %w", m, err)
+		m, err := ebpf.NewMap(spec)
+		if err != nil {
+			return fmt.Errorf("map %s: %w", name, err)
+		}
+		s.Maps[name] = m
+	}
+	return nil
+}
+
+func (o *object) load(shared map[string]*ebpf.Map, types *btf.Cache) {
+	opts := ebpf.CollectionOptions{MapReplacements: make(map[string]*ebpf.Map), Cache: types}
+	for m := range o.spec.Maps {
+		if loaded, ok := shared[m]; ok {
+			opts.MapReplacements[m] = loaded
 		}
 	}
-	maps.Copy(s.Programs, coll.Programs)
-	return nil
+	var err error
+	if o.loaded, err = ebpf.NewCollectionWithOptions(o.spec, opts); err != nil {
+		o.err = fmt.Errorf("load object %s: %w", o.name, err)
+	}
 }
 
 // large names the maps that take megabytes, and whether what they are for is
 // wanted.
 func (cfg Config) large() map[string]bool {
 	return map[string]bool{
-		"stalls": cfg.WantStalls, "evictions": cfg.SampleRefaults, "refaults": cfg.SampleRefaults,
+		"stalls": cfg.WantStalls, "evictions": cfg.SampleRefaults, "refaults": cfg.SampleRefaults, "watched": cfg.Filtered,
 	}
 }
 

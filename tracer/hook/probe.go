@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -31,9 +32,10 @@ type Prober interface {
 // Kernel is the running kernel, seen through its BTF. Needs CONFIG_DEBUG_INFO_BTF
 // (5.4; all distributions since 2020).
 type Kernel struct {
-	spec *btf.Spec
-	mu   sync.Mutex
-	may  map[string]error
+	types *btf.Cache // decoded once, for all that is loaded
+	spec  *btf.Spec
+	mu    sync.Mutex
+	may   map[string]error
 }
 
 // ErrNoBTF means that the kernel does not describe its structures.
@@ -41,11 +43,12 @@ var ErrNoBTF = errors.New("this kernel has no BTF (/sys/kernel/btf/vmlinux); oom
 
 // NewKernel reads the running kernel's BTF.
 func NewKernel() (*Kernel, error) {
-	spec, err := btf.LoadKernelSpec()
+	types := btf.NewCache()
+	spec, err := types.Kernel()
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoBTF, err)
 	}
-	return &Kernel{spec: spec, may: make(map[string]error)}, nil
+	return &Kernel{types: types, spec: spec, may: make(map[string]error)}, nil
 }
 
 // HasFunc implements Prober.
@@ -96,7 +99,7 @@ func (k *Kernel) Allowed(kind string) error {
 	defer k.mu.Unlock()
 	err, known := k.may[kind]
 	if !known {
-		err = tryKind(kind)
+		err = tryKind(kind, k.types)
 		k.may[kind] = err
 	}
 	return err
@@ -106,7 +109,7 @@ func (k *Kernel) Allowed(kind string) error {
 const kprobePMU = "/sys/bus/event_source/devices/kprobe/type"
 
 // tryKind loads (and for kprobes attaches) a program that does nothing.
-func tryKind(kind string) error {
+func tryKind(kind string, types *btf.Cache) error {
 	spec := &ebpf.ProgramSpec{
 		Name:         "oomtrace_probe",
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
@@ -127,9 +130,13 @@ func tryKind(kind string) error {
 	default:
 		return nil
 	}
-	prog, err := ebpf.NewProgram(spec)
-	if err == nil {
-		defer prog.Close()
+	coll, err := ebpf.NewCollectionWithOptions(&ebpf.CollectionSpec{Programs: map[string]*ebpf.ProgramSpec{spec.Name: spec}},
+		ebpf.CollectionOptions{Cache: types})
+	if err != nil {
+		err = cmp.Or(errors.Unwrap(err), err) // without the program's name, which tells nothing
+	} else {
+		defer coll.Close()
+		prog := coll.Programs[spec.Name]
 		var l link.Link
 		switch kind {
 		case Fentry:
