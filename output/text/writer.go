@@ -47,8 +47,8 @@ type Writer struct {
 	buf  []byte
 	page uint64
 
-	day    string // of the last line
-	stalls int    // stall lines since the heading
+	day    int // of the last line, as dayOf() counts; 0 before the first
+	stalls int // stall lines since the heading
 	noted  map[term.Text]bool
 	// blanked says that nothing or a blank line came last.
 	blanked bool
@@ -118,12 +118,20 @@ func (w *Writer) Write(e event.Event) error {
 // than that of the line before.
 func (w *Writer) at(t time.Time) *line {
 	t = t.In(w.opt.Location)
-	if day := t.Format("Monday 2006-01-02"); day != w.day {
+	if day := dayOf(t); day != w.day {
 		w.day = day
 		w.line().put(dim, term.Clean(t.Format("Monday 2006-01-02, MST"))).end()
 	}
 	return w.line().put(dim, term.Text(t.Format(clock))).to(body)
 }
+
+// dayOf numbers the days. Times that are not known have days of their own.
+func dayOf(t time.Time) int { return t.Year()*1000 + t.YearDay() }
+
+const (
+	dayNotKnown = -iota - 1
+	daySinceBoot
+)
 
 // atKill is at for a kill, of which a kernel log may say only when it was since
 // boot, or not even that.
@@ -131,14 +139,14 @@ func (w *Writer) atKill(e *event.OOMKill) *line {
 	if !e.Time.IsZero() {
 		return w.at(e.Time)
 	}
-	day, at := "time not known", ""
+	day, name, at := dayNotKnown, "time not known", ""
 	if e.UptimeNS != nil {
 		// As in the log, so that it can be found there.
-		day, at = "seconds since boot", strconv.FormatFloat(float64(*e.UptimeNS)/1e9, 'f', 3, 64)
+		day, name, at = daySinceBoot, "seconds since boot", strconv.FormatFloat(float64(*e.UptimeNS)/1e9, 'f', 3, 64)
 	}
 	if day != w.day {
 		w.day = day
-		w.line().put(dim, term.Text(day)).end()
+		w.line().put(dim, term.Text(name)).end()
 	}
 	return w.line().put(dim, term.Text(at)).to(body)
 }

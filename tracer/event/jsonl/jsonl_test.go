@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -223,6 +224,57 @@ func FuzzRead(f *testing.F) {
 			} else if !ok && reflect.TypeOf(again) != reflect.TypeOf(e) {
 				t.Fatalf("%T became %T", e, again)
 			}
+		}
+	})
+}
+
+// Of frequent types every field is read quickly, unless a string has escapes.
+func TestQuick(t *testing.T) {
+	for _, typ := range frequent {
+		var buf bytes.Buffer
+		if err := New(&buf).Write(full(typ)); err != nil {
+			t.Fatal(err)
+		}
+		line := plain.ReplaceAll(bytes.TrimSpace(buf.Bytes()), []byte(`"<a & b> 日"`))
+		got := readQuick(line)
+		want, err := unmarshal(line)
+		if err != nil || got == nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: read as\n%+v, not\n%+v, %v", line, got, want, err)
+		}
+	}
+}
+
+// plain finds the strings of full.
+var plain = regexp.MustCompile(`"<a [^"]*\\""`)
+
+// What is read quickly is what encoding/json reads.
+func FuzzUnmarshal(f *testing.F) {
+	for _, typ := range append(types, frequent...) {
+		var buf bytes.Buffer
+		if err := errors.Join(New(&buf).Write(full(typ)), New(&buf).Write(blank(typ))); err != nil {
+			f.Fatal(err)
+		}
+		for line := range bytes.Lines(buf.Bytes()) {
+			f.Add(line)
+		}
+	}
+	for _, rest := range []string{
+		`}`, `} `, `}}`, `,}`, ``, `,"x":1}`, ` ,"kind":"a"}`, `,"kind":"a"`, `,"kind":"a","kind":"b"}`, `,"Kind":"a"}`, `,"type":"cache"}`, `,"Type":"cache"}`,
+		`,"kind":"\ud800\n"}`, `,"kind":"\xff"}`, "\x2c\"kind\":\"\t\"}", `,"kind":"é\u007f"}`, `,"kind":null}`, `,"kind":1}`,
+		`,"time":"2026-03-01T12:00:00+01:00"}`, `,"time":"2026-02-30T00:00:00Z"}`, `,"time":"2026-03-01 12:00:00Z"}`, `,"time":""}`, `,"time":0}`,
+		`,"process":{"pid":2147483648}}`, `,"process":{"pid":-2147483648}}`, `,"process":{"pid":-0}}`, `,"process":{"pid":01}}`, `,"process":{}}`, `,"process":null}`,
+		`,"duration_ns":-9223372036854775808}`, `,"duration_ns":9223372036854775808}`, `,"duration_ns":1e3}`, `,"duration_ns":1.0}`, `,"duration_ns":-}`, `,"duration_ns":}`,
+		`,"reclaimed_pages":18446744073709551615}`, `,"reclaimed_pages":18446744073709551616}`, `,"reclaimed_pages":87444614072635809448}`, `,"reclaimed_pages":-1}`,
+		`,"cgroup":{"id":1},"cgroup":{"path":"/a"}}`, `,"domain":{"id":1,"path":"/a","container":{"parent":{"parent":{}}}}}`, `,"domain":null}`,
+		`,"evicted":[]}`, `,"evicted":[{},{"pages":1}]}`, `,"evicted":[{},]}`, `,"evicted":null}`, `,"stack":["a","b"]}`, `,"stack":[1]}`,
+	} {
+		f.Add([]byte(`{"type":"reclaim"` + rest))
+	}
+	f.Fuzz(func(t *testing.T, line []byte) {
+		want, wantErr := unmarshal(line)
+		got, gotErr := Unmarshal(line)
+		if (gotErr == nil) != (wantErr == nil) || gotErr == nil && !reflect.DeepEqual(got, want) {
+			t.Fatalf("%s\nread as\n%+v, %v, not\n%+v, %v", line, got, gotErr, want, wantErr)
 		}
 	})
 }

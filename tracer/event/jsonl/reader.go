@@ -79,6 +79,13 @@ func Read(r io.Reader) iter.Seq2[event.Event, error] {
 
 // Unmarshal reads one line. It keeps no reference to it.
 func Unmarshal(line []byte) (event.Event, error) {
+	if e := readQuick(line); e != nil {
+		return e, nil
+	}
+	return unmarshal(line)
+}
+
+func unmarshal(line []byte) (event.Event, error) {
 	typ, err := typeOf(line)
 	if err != nil {
 		return nil, err
