@@ -159,21 +159,21 @@ func (r *Recorder) add(e event.Event) error {
 		r.age.Reset(capture.FrameAge)
 		r.open.places = make(map[uint64]*place)
 	}
-	rec, err := capture.Parse(r.lines.Bytes()[before:])
+	end, duration, err := lasted(e, r.lines.Bytes()[before:])
 	if err != nil {
 		return err
 	}
-	r.open.add(rec.End())
+	r.open.add(end)
 	r.places.Of(e, r.note)
 	for i := range r.opts.Triggers {
-		if r.opts.Triggers[i].fires(e, rec.Duration) {
+		if r.opts.Triggers[i].fires(e, duration) {
 			// What led to it should be on disk whatever comes now. Long stalls come in
 			// numbers: a frame for each would be too many.
 			if r.opts.Triggers[i].Kind != Stall || time.Since(r.pinned) > 100*time.Millisecond {
 				r.flush()
 				r.pinned = time.Now()
 			}
-			r.pin(newPin(r.opts.Triggers[i].Kind, e, rec.End()))
+			r.pin(newPin(r.opts.Triggers[i].Kind, e, end))
 			return nil
 		}
 	}
@@ -181,6 +181,27 @@ func (r *Recorder) add(e event.Event) error {
 		r.flush()
 	}
 	return nil
+}
+
+// lasted tells when an event was over and how long it took, as capture.Parse reads
+// it off the line; what there is much of is not read for it.
+func lasted(e event.Event, line []byte) (end time.Time, duration time.Duration, err error) {
+	switch e := e.(type) {
+	case *event.Reclaim:
+		duration = time.Duration(e.DurationNS)
+	case *event.Throttle:
+		duration = time.Duration(e.DurationNS)
+	case *event.Cache:
+		duration = time.Duration(e.IntervalNS)
+	default:
+		rec, err := capture.Parse(line)
+		if err != nil {
+			return end, 0, err
+		}
+		return rec.End(), rec.Duration, nil
+	}
+	duration = max(duration, 0)
+	return e.Head().Time.UTC().Add(duration), duration, nil
 }
 
 func (r *Recorder) note(cg *event.Cgroup, c *event.Container) {
