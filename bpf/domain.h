@@ -142,8 +142,10 @@ __noinline int add_generations(u64 address)
 	return 0;
 }
 
-static __always_inline void add_lru(struct mem_cgroup *m)
+/* Adds the lists of one cgroup. Global, as climb() is. */
+__noinline int add_lru(u64 address)
 {
+	struct mem_cgroup *m = (void *)address;
 	int node;
 
 	for (node = 0; node < NODES && node < nodes; node++) {
@@ -156,6 +158,7 @@ static __always_inline void add_lru(struct mem_cgroup *m)
 		add_lists(info);
 		add_generations(info);
 	}
+	return 0;
 }
 
 /* The next of a tree in preorder, 0 after the last. */
@@ -184,7 +187,7 @@ static __always_inline void gather_lru(struct incident *in)
 	int i;
 
 	for (i = 0; i < TREE && css; i++) {
-		add_lru(css_to_memcg((void *)css));
+		add_lru((u64)css_to_memcg((void *)css));
 		css = next_css(css, root);
 	}
 	in->lru.complete = !css && nodes <= NODES;

@@ -71,42 +71,4 @@ static __always_inline void add_history(u64 domain, u64 now, u64 stalled, u64 re
 	__sync_fetch_and_add(&s->reclaimed, reclaimed);
 }
 
-/* What moved at one cgroup since it was last looked at. */
-static __always_inline u32 limit_event(struct mem_cgroup *m, u64 id)
-{
-	u64 max = memory_event(m, EVENT_MAX), high = memory_event(m, EVENT_HIGH);
-	struct seen *seen = bpf_map_lookup_elem(&seen_events, &id);
-	u32 kind = RECLAIM_NONE;
-
-	if (!seen) {
-		struct seen now = { .max = max, .high = high, .oom = memory_event(m, EVENT_OOM) };
-
-		bpf_map_update_elem(&seen_events, &id, &now, BPF_ANY);
-		return RECLAIM_NONE;
-	}
-	if (max != seen->max)
-		kind = RECLAIM_LIMIT;
-	else if (high != seen->high)
-		kind = RECLAIM_HIGH;
-	seen->max = max;
-	seen->high = high;
-	seen->oom = memory_event(m, EVENT_OOM);
-	return kind;
-}
-
-/* A folio of the page cache is charged whole, up to 512 pages, and others free
- * meanwhile: a cgroup this close below its limit is at it. */
-#define CLOSE 512
-
-static __always_inline u32 limit_reached(struct mem_cgroup *m)
-{
-	u64 usage = BPF_CORE_READ(m, memory.usage.counter);
-
-	if (usage + CLOSE >= BPF_CORE_READ(m, memory.max))
-		return RECLAIM_LIMIT;
-	if (usage > BPF_CORE_READ(m, memory.high))
-		return RECLAIM_HIGH;
-	return RECLAIM_NONE;
-}
-
 #endif

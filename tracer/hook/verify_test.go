@@ -2,6 +2,7 @@ package hook
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -84,4 +85,32 @@ func verify(t *testing.T, k *Kernel, w *Way, p Program, constants map[string]any
 		t.Log(strings.Join(v.Log[max(0, len(v.Log)-12):], "\n"))
 	}
 	t.Error(err)
+}
+
+// The arguments of fentry have types, which a kprobe's have not: what global
+// functions take must not be one of them. A tracepoint that gives a cgroup (6.13)
+// stands in where trampolines are forbidden.
+func TestTypedArgument(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: run `make test`")
+	}
+	const program, gives = "fentry_try_to_free_mem_cgroup_pages", "memcg_flush_stats"
+	k, err := NewKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !k.ArgIs(gives, 0, "mem_cgroup") {
+		t.Skipf("this kernel has no tracepoint %s", gives)
+	}
+	spec, err := Objects()["reclaim"]()
+	if err != nil {
+		t.Fatal(err)
+	}
+	maps.DeleteFunc(spec.Programs, func(name string, _ *ebpf.ProgramSpec) bool { return name != program })
+	spec.Programs[program].AttachType, spec.Programs[program].AttachTo = ebpf.AttachTraceRawTp, gives
+	c, err := ebpf.NewCollection(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
