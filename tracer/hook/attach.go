@@ -381,7 +381,9 @@ func (s *Session) Look(program string) ([]byte, error) {
 }
 
 func (s *Session) detach() {
-	for _, l := range s.links {
+	// The last first: what page cache is evicted by an episode whose hooks are gone
+	// already would be nobody's.
+	for _, l := range slices.Backward(s.links) {
 		l.Close()
 	}
 	for _, c := range s.objects {
