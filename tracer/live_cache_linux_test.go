@@ -300,3 +300,42 @@ func TestWhoEvictedWhom(t *testing.T) {
 		}
 	})
 }
+
+// A trace that ends lets go of the page cache before it lets go of reclaim, and so
+// evictions have their episode, and with it a kind, until the last.
+func TestEvictionsToTheEnd(t *testing.T) {
+	if os.Getenv("OOMTRACE_TEST_GLOBAL") != "" {
+		t.Skip("a matter of order, the same on every kernel: the host's tests have it")
+	}
+	bestTier(t, func(t *testing.T, tier string) {
+		file := filepath.Join(scratch(t), "file")
+		g := newGroup(t).limit(24 * mib)
+		g.run("write=" + file + ",48")
+		g.start(append([]string{"threads=2"}, slices.Repeat([]string{"read=" + file + ",65536,seq,48"}, 2000)...)...)
+		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyCache, FamilyStalls, FamilyKswapd}, Cgroups: []Selector{{ID: g.id()}}, Interval: 200 * time.Millisecond})
+		busy := func(c *event.Cache) bool { return c.Evicted >= 256 }
+		waitFor(x, func(events []event.Event) (bool, bool) {
+			n := 0
+			for _, c := range ofCaches(events) {
+				if busy(c) {
+					n++
+				}
+			}
+			return true, n >= 4
+		})
+		events := x.stop()
+		lost := len(of[*event.Lost](events)) > 0 // from 7.0 a program may be passed over
+		n := 0
+		for _, c := range ofCaches(events) {
+			for _, v := range c.EvictedBy {
+				// By the third interval what had begun before the trace is over.
+				if v.Kind == "" && n >= 3 && !lost {
+					t.Errorf("%d pages of %d evicted without a kind: %s", v.Pages, c.Evicted, show(v))
+				}
+			}
+			if busy(c) {
+				n++
+			}
+		}
+	})
+}
