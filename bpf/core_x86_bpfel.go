@@ -366,6 +366,7 @@ const (
 	CoreReclaimKindRECLAIM_NODE      CoreReclaimKind = 6
 	CoreReclaimKindRECLAIM_KSWAPD    CoreReclaimKind = 7
 	CoreReclaimKindRECLAIM_DAMON     CoreReclaimKind = 8
+	CoreReclaimKindRECLAIM_THROTTLED CoreReclaimKind = 9
 )
 
 type CoreRefaultCounts struct {

@@ -191,6 +191,7 @@ struct task_struct {
 	void *vfork_done;
 	struct mem_cgroup *active_memcg;
 	struct mem_cgroup *memcg_in_oom; /* to 6.1; later only with CONFIG_MEMCG_V1 */
+	unsigned long nvcsw;
 	unsigned int __state;
 	unsigned int memcg_nr_pages_over_high;
 };

@@ -7,9 +7,8 @@
  * elsewhere it is found from the counters of the task's own ancestors.
  */
 #include "cause.h"
-#include "stall.h"
+#include "tell.h"
 
-const volatile bool want_reclaim = true;
 const volatile bool want_kswapd = false;
 const volatile bool begin_has_memcg = false; /* 7.1: (gfp, order, memcg) instead of (order, gfp) */
 
@@ -123,48 +122,6 @@ int BPF_PROG(node_begin, int nid, int order, u32 gfp)
 	return 0;
 }
 
-static __always_inline void send(void *ctx, struct episode *e, u32 family, u32 type, u64 end)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	u64 now = bpf_ktime_get_ns();
-	struct rec_reclaim *r;
-	s64 cpu;
-
-	if (want_stacks)
-		r = reserve(family, sizeof(*r), type, end);
-	else
-		r = reserve(family, __builtin_offsetof(struct rec_reclaim, stack), type, end);
-	if (!r)
-		return;
-	fill_task(&r->task, task);
-	r->domain = e->domain;
-	r->duration = end - e->start;
-	cpu = cpu_clock(task, now) - e->cpu_start;
-	if (e->cpu != bpf_get_smp_processor_id() || cpu <= 0)
-		r->cpu_ns = UNKNOWN;
-	else
-		r->cpu_ns = cpu > (s64)r->duration ? r->duration : cpu;
-	r->scanned = e->scanned;
-	r->reclaimed = e->reclaimed;
-	r->gfp = e->gfp;
-	r->order = e->order;
-	r->kind = e->kind;
-	r->certainty = e->certainty;
-	r->priority = e->priority;
-	r->node = e->node;
-	r->evicted_count = e->evicted_count;
-	r->evicted_other = e->evicted_other;
-	__builtin_memcpy(r->evicted, e->evicted, sizeof(r->evicted));
-	if (want_stacks) {
-		__builtin_memset(r->stack, 0, sizeof(r->stack));
-		bpf_get_stack(ctx, r->stack, sizeof(r->stack), 0);
-		r->image = (u64)BPF_CORE_READ(task, mm);
-		__builtin_memset(r->user_stack, 0, sizeof(r->user_stack));
-		bpf_get_stack(ctx, r->user_stack, sizeof(r->user_stack), BPF_F_USER_STACK);
-	}
-	submit(r);
-}
-
 static __always_inline int finish(void *ctx, u64 reclaimed)
 {
 	struct episode *e = current_episode();
@@ -179,14 +136,8 @@ static __always_inline int finish(void *ctx, u64 reclaimed)
 	last.gfp = e->gfp;
 	last.order = e->order;
 	bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
-	if (is_watched(e->task_cgroup) || is_watched(e->domain)) {
-		if (want_stalls)
-			count_stall(e->task_cgroup, e->domain, e->kind, now - e->start, e->scanned, reclaimed);
-		if (want_reclaim && now - e->start >= min_stall)
-			send(ctx, e, FAMILY_RECLAIM, REC_RECLAIM, now);
-		if (e->kind == RECLAIM_LIMIT && !reclaimed)
-			send_pressure(e->domain, now);
-	}
+	if (tell(ctx, e, now) && e->kind == RECLAIM_LIMIT && !reclaimed)
+		send_pressure(e->domain, now);
 	if (e->domain)
 		add_history(e->domain, now, now - e->start, reclaimed);
 	drop_episode();

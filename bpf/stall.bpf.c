@@ -1,11 +1,11 @@
 //go:build ignore
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * Stalls beside the episodes of reclaim: sleeps within reclaim, and compaction
- * that a task does on its own behalf. They are only counted.
+ * Stalls beside the episodes of reclaim: sleeps within reclaim and compaction
+ * that a task does on its own behalf, which are only counted, and waits for
+ * kswapd before direct reclaim, which are told like episodes.
  */
-#include "episode.h"
-#include "stall.h"
+#include "tell.h"
 
 static __always_inline bool background(struct task_struct *task)
 {
@@ -61,6 +61,98 @@ int compaction_end(void *ctx)
 	if (is_watched(cgroup))
 		count_stall(cgroup, 0, STALL_COMPACTION, took, ~0ULL, 0);
 	return 0;
+}
+
+/* ---- throttle_direct_reclaim() ----
+ *
+ * Direct reclaim of the node calls it first each time. It returns at once but
+ * when less than half of the minimum watermark is free: then the task sleeps
+ * until kswapd has freed that much. */
+
+struct kswapd_wait {
+	u64 start, cpu_start;
+	u64 switches; /* when it was called: how often the task had gone to sleep */
+	u32 gfp, cpu;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, u32);
+	__type(value, struct kswapd_wait);
+} kswapd_waits SEC(".maps");
+
+static __always_inline int enter(u32 gfp)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	u32 tid = bpf_get_current_pid_tgid();
+	struct kswapd_wait w = { .gfp = gfp };
+
+	if (background(task))
+		return 0;
+	w.start = bpf_ktime_get_ns();
+	w.cpu_start = cpu_clock(task, w.start);
+	w.cpu = bpf_get_smp_processor_id();
+	w.switches = BPF_CORE_READ(task, nvcsw);
+	if (bpf_map_update_elem(&kswapd_waits, &tid, &w, BPF_ANY))
+		count_map_full(FAMILY_RECLAIM, 1);
+	return 0;
+}
+
+static __always_inline int leave(void *ctx)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	u32 tid = bpf_get_current_pid_tgid();
+	struct kswapd_wait *found = bpf_map_lookup_elem(&kswapd_waits, &tid), w;
+	u64 now = bpf_ktime_get_ns();
+	struct episode *e;
+
+	if (!found)
+		return 0;
+	w = *found;
+	bpf_map_delete_elem(&kswapd_waits, &tid);
+	if (BPF_CORE_READ(task, nvcsw) == w.switches)
+		return 0;
+	e = open_episode();
+	if (!e)
+		return 0;
+	e->kind = RECLAIM_THROTTLED;
+	e->gfp = w.gfp;
+	e->order = -1; /* it is not told */
+	e->priority = -1;
+	e->node = -1;
+	e->scanned = UNKNOWN;
+	e->task_cgroup = memcg_id(task_memcg(task));
+	e->start = w.start;
+	e->cpu_start = w.cpu_start;
+	e->cpu = w.cpu;
+	tell(ctx, e, now);
+	drop_episode();
+	return 0;
+}
+
+SEC("fentry/throttle_direct_reclaim")
+int BPF_PROG(fentry_throttle_direct_reclaim, u32 gfp)
+{
+	return enter(gfp);
+}
+
+SEC("fexit/throttle_direct_reclaim")
+int BPF_PROG(fexit_throttle_direct_reclaim)
+{
+	return leave(ctx);
+}
+
+SEC("kprobe/throttle_direct_reclaim")
+int BPF_KPROBE(kprobe_throttle_direct_reclaim, u32 gfp)
+{
+	return enter(gfp);
+}
+
+SEC("kretprobe/throttle_direct_reclaim")
+int BPF_KRETPROBE(kretprobe_throttle_direct_reclaim)
+{
+	return leave(ctx);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

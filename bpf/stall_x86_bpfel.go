@@ -16,27 +16,33 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	StallMapCacheEvictors    = "cache_evictors"
-	StallMapCacheFiles       = "cache_files"
-	StallMapCacheTotals      = "cache_totals"
-	StallMapCompacting       = "compacting"
-	StallMapEpisodeClaims    = "episode_claims"
-	StallMapEpisodeSlots     = "episode_slots"
-	StallMapEpisodes         = "episodes"
-	StallMapEvents           = "events"
-	StallMapReaderPolls      = "reader_polls"
-	StallMapStallInterval    = "stall_interval"
-	StallMapStalls           = "stalls"
-	StallMapTallies          = "tallies"
-	StallMapWatched          = "watched"
-	StallProgCompactionBegin = "compaction_begin"
-	StallProgCompactionEnd   = "compaction_end"
-	StallProgThrottled       = "throttled"
-	StallVarCountCache       = "count_cache"
-	StallVarFiltered         = "filtered"
-	StallVarMinStall         = "min_stall"
-	StallVarWantStacks       = "want_stacks"
-	StallVarWantStalls       = "want_stalls"
+	StallMapCacheEvictors                   = "cache_evictors"
+	StallMapCacheFiles                      = "cache_files"
+	StallMapCacheTotals                     = "cache_totals"
+	StallMapCompacting                      = "compacting"
+	StallMapEpisodeClaims                   = "episode_claims"
+	StallMapEpisodeSlots                    = "episode_slots"
+	StallMapEpisodes                        = "episodes"
+	StallMapEvents                          = "events"
+	StallMapKswapdWaits                     = "kswapd_waits"
+	StallMapReaderPolls                     = "reader_polls"
+	StallMapStallInterval                   = "stall_interval"
+	StallMapStalls                          = "stalls"
+	StallMapTallies                         = "tallies"
+	StallMapWatched                         = "watched"
+	StallProgCompactionBegin                = "compaction_begin"
+	StallProgCompactionEnd                  = "compaction_end"
+	StallProgFentryThrottleDirectReclaim    = "fentry_throttle_direct_reclaim"
+	StallProgFexitThrottleDirectReclaim     = "fexit_throttle_direct_reclaim"
+	StallProgKprobeThrottleDirectReclaim    = "kprobe_throttle_direct_reclaim"
+	StallProgKretprobeThrottleDirectReclaim = "kretprobe_throttle_direct_reclaim"
+	StallProgThrottled                      = "throttled"
+	StallVarCountCache                      = "count_cache"
+	StallVarFiltered                        = "filtered"
+	StallVarMinStall                        = "min_stall"
+	StallVarWantReclaim                     = "want_reclaim"
+	StallVarWantStacks                      = "want_stacks"
+	StallVarWantStalls                      = "want_stalls"
 )
 
 // LoadStall returns the embedded CollectionSpec for Stall.
@@ -81,9 +87,13 @@ type StallSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StallProgramSpecs struct {
-	CompactionBegin *ebpf.ProgramSpec `ebpf:"compaction_begin"`
-	CompactionEnd   *ebpf.ProgramSpec `ebpf:"compaction_end"`
-	Throttled       *ebpf.ProgramSpec `ebpf:"throttled"`
+	CompactionBegin                *ebpf.ProgramSpec `ebpf:"compaction_begin"`
+	CompactionEnd                  *ebpf.ProgramSpec `ebpf:"compaction_end"`
+	FentryThrottleDirectReclaim    *ebpf.ProgramSpec `ebpf:"fentry_throttle_direct_reclaim"`
+	FexitThrottleDirectReclaim     *ebpf.ProgramSpec `ebpf:"fexit_throttle_direct_reclaim"`
+	KprobeThrottleDirectReclaim    *ebpf.ProgramSpec `ebpf:"kprobe_throttle_direct_reclaim"`
+	KretprobeThrottleDirectReclaim *ebpf.ProgramSpec `ebpf:"kretprobe_throttle_direct_reclaim"`
+	Throttled                      *ebpf.ProgramSpec `ebpf:"throttled"`
 }
 
 // StallMapSpecs contains maps before they are loaded into the kernel.
@@ -98,6 +108,7 @@ type StallMapSpecs struct {
 	EpisodeSlots  *ebpf.MapSpec `ebpf:"episode_slots"`
 	Episodes      *ebpf.MapSpec `ebpf:"episodes"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
+	KswapdWaits   *ebpf.MapSpec `ebpf:"kswapd_waits"`
 	ReaderPolls   *ebpf.MapSpec `ebpf:"reader_polls"`
 	StallInterval *ebpf.MapSpec `ebpf:"stall_interval"`
 	Stalls        *ebpf.MapSpec `ebpf:"stalls"`
@@ -109,11 +120,12 @@ type StallMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type StallVariableSpecs struct {
-	CountCache *ebpf.VariableSpec `ebpf:"count_cache"`
-	Filtered   *ebpf.VariableSpec `ebpf:"filtered"`
-	MinStall   *ebpf.VariableSpec `ebpf:"min_stall"`
-	WantStacks *ebpf.VariableSpec `ebpf:"want_stacks"`
-	WantStalls *ebpf.VariableSpec `ebpf:"want_stalls"`
+	CountCache  *ebpf.VariableSpec `ebpf:"count_cache"`
+	Filtered    *ebpf.VariableSpec `ebpf:"filtered"`
+	MinStall    *ebpf.VariableSpec `ebpf:"min_stall"`
+	WantReclaim *ebpf.VariableSpec `ebpf:"want_reclaim"`
+	WantStacks  *ebpf.VariableSpec `ebpf:"want_stacks"`
+	WantStalls  *ebpf.VariableSpec `ebpf:"want_stalls"`
 }
 
 // StallObjects contains all objects after they have been loaded into the kernel.
@@ -144,6 +156,7 @@ type StallMaps struct {
 	EpisodeSlots  *ebpf.Map `ebpf:"episode_slots"`
 	Episodes      *ebpf.Map `ebpf:"episodes"`
 	Events        *ebpf.Map `ebpf:"events"`
+	KswapdWaits   *ebpf.Map `ebpf:"kswapd_waits"`
 	ReaderPolls   *ebpf.Map `ebpf:"reader_polls"`
 	StallInterval *ebpf.Map `ebpf:"stall_interval"`
 	Stalls        *ebpf.Map `ebpf:"stalls"`
@@ -161,6 +174,7 @@ func (m *StallMaps) Close() error {
 		m.EpisodeSlots,
 		m.Episodes,
 		m.Events,
+		m.KswapdWaits,
 		m.ReaderPolls,
 		m.StallInterval,
 		m.Stalls,
@@ -173,26 +187,35 @@ func (m *StallMaps) Close() error {
 //
 // It can be passed to LoadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StallVariables struct {
-	CountCache *ebpf.Variable `ebpf:"count_cache"`
-	Filtered   *ebpf.Variable `ebpf:"filtered"`
-	MinStall   *ebpf.Variable `ebpf:"min_stall"`
-	WantStacks *ebpf.Variable `ebpf:"want_stacks"`
-	WantStalls *ebpf.Variable `ebpf:"want_stalls"`
+	CountCache  *ebpf.Variable `ebpf:"count_cache"`
+	Filtered    *ebpf.Variable `ebpf:"filtered"`
+	MinStall    *ebpf.Variable `ebpf:"min_stall"`
+	WantReclaim *ebpf.Variable `ebpf:"want_reclaim"`
+	WantStacks  *ebpf.Variable `ebpf:"want_stacks"`
+	WantStalls  *ebpf.Variable `ebpf:"want_stalls"`
 }
 
 // StallPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadStallObjects or ebpf.CollectionSpec.LoadAndAssign.
 type StallPrograms struct {
-	CompactionBegin *ebpf.Program `ebpf:"compaction_begin"`
-	CompactionEnd   *ebpf.Program `ebpf:"compaction_end"`
-	Throttled       *ebpf.Program `ebpf:"throttled"`
+	CompactionBegin                *ebpf.Program `ebpf:"compaction_begin"`
+	CompactionEnd                  *ebpf.Program `ebpf:"compaction_end"`
+	FentryThrottleDirectReclaim    *ebpf.Program `ebpf:"fentry_throttle_direct_reclaim"`
+	FexitThrottleDirectReclaim     *ebpf.Program `ebpf:"fexit_throttle_direct_reclaim"`
+	KprobeThrottleDirectReclaim    *ebpf.Program `ebpf:"kprobe_throttle_direct_reclaim"`
+	KretprobeThrottleDirectReclaim *ebpf.Program `ebpf:"kretprobe_throttle_direct_reclaim"`
+	Throttled                      *ebpf.Program `ebpf:"throttled"`
 }
 
 func (p *StallPrograms) Close() error {
 	return _StallClose(
 		p.CompactionBegin,
 		p.CompactionEnd,
+		p.FentryThrottleDirectReclaim,
+		p.FexitThrottleDirectReclaim,
+		p.KprobeThrottleDirectReclaim,
+		p.KretprobeThrottleDirectReclaim,
 		p.Throttled,
 	)
 }

@@ -22,6 +22,8 @@ func reclaimKind(k uint32) string {
 		return event.ReclaimDirect
 	case bpf.CoreReclaimKindRECLAIM_NODE:
 		return event.ReclaimNode
+	case bpf.CoreReclaimKindRECLAIM_THROTTLED:
+		return event.ReclaimDirectThrottled
 	}
 	return event.ReclaimMemcgProactive
 }

@@ -199,6 +199,8 @@ func words(kind string) string {
 		return "the node is short"
 	case event.ReclaimNode:
 		return "a NUMA node is short"
+	case event.ReclaimDirectThrottled:
+		return "waiting for kswapd"
 	case event.StallThrottle:
 		return "put to sleep for memory.high"
 	case event.StallThrottled:

@@ -94,6 +94,8 @@ func reason(kind string) Text {
 		return say("for want of free memory on the node")
 	case event.ReclaimNode:
 		return say("on its NUMA node alone")
+	case event.ReclaimDirectThrottled:
+		return say("asleep until kswapd has freed memory of the node")
 	case event.TypeThrottle:
 		return say("put to sleep above memory.high")
 	}

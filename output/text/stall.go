@@ -179,6 +179,8 @@ func kind(k string) term.Text {
 		return "proactive"
 	case event.ReclaimMemcgSoft:
 		return "soft"
+	case event.ReclaimDirectThrottled:
+		return "throttled"
 	}
 	return term.Elide(term.Clean(k), 9) // direct, node
 }

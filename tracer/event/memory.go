@@ -133,6 +133,9 @@ const (
 	ReclaimMemcgSoft      = "memcg_soft"
 	ReclaimDirect         = "direct"
 	ReclaimNode           = "node"
+	// ReclaimDirectThrottled is no reclaim yet: the task, about to reclaim memory of
+	// the node, sleeps until kswapd has freed some (throttle_direct_reclaim).
+	ReclaimDirectThrottled = "direct_throttled"
 )
 
 // Domain is the cgroup whose limit made the kernel act.

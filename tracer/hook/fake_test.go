@@ -35,7 +35,7 @@ var (
 func kernel618() *fake {
 	f := &fake{funcs: make(map[string]bool), args: make(map[string][]string), deny: make(map[string]error)}
 	for _, name := range []string{
-		"out_of_memory", "oom_kill_process", "oom_evaluate_task", "try_to_free_mem_cgroup_pages",
+		"out_of_memory", "oom_kill_process", "oom_evaluate_task", "try_to_free_mem_cgroup_pages", "throttle_direct_reclaim",
 		"__mem_cgroup_handle_over_high", "workingset_refault", "user_proactive_reclaim",
 		"memory_max_write", "mem_cgroup_oom_synchronize",
 		"bpf_iter_task_new", "bpf_iter_task_next", "bpf_iter_task_destroy",

@@ -100,6 +100,8 @@ func pause(kind, entry, exit string) Way {
 	return function(kind, "pause", Program{entry, target, false}, Program{exit, target, true}, Program{"waiting_tasks", Iterator, false})
 }
 
+const waitsForKswapd = "throttle_direct_reclaim"
+
 // Table is all that oomtrace attaches.
 func Table() []Purpose {
 	high, highOld := overHigh("__mem_cgroup_handle_over_high"), overHigh("mem_cgroup_handle_over_high")
@@ -159,6 +161,12 @@ func Table() []Purpose {
 		{Family: "reclaim", Name: "direct", For: []string{"oom", "stalls", "thrash", "cache"}, Ways: []Way{
 			tp("reclaim", "direct_begin", "mm_vmscan_direct_reclaim_begin", "direct_end", "mm_vmscan_direct_reclaim_end"),
 		}},
+		{Family: "reclaim", Name: "kswapd wait", For: []string{"stalls", "thrash"},
+			Without: "waits for kswapd before direct reclaim (throttle_direct_reclaim); pgscan_direct_throttle of /proc/vmstat has their number",
+			Ways: []Way{
+				function(Fentry, "stall", Program{"fentry_throttle_direct_reclaim", waitsForKswapd, false}, Program{"fexit_throttle_direct_reclaim", waitsForKswapd, true}),
+				function(Kprobe, "stall", Program{"kprobe_throttle_direct_reclaim", waitsForKswapd, false}, Program{"kretprobe_throttle_direct_reclaim", waitsForKswapd, true}),
+			}},
 		{Family: "reclaim", Name: "soft limit", For: []string{"stalls", "thrash", "cache"}, Without: "soft-limit reclaim", Ways: []Way{
 			tp("reclaim", "soft_begin", "mm_vmscan_memcg_softlimit_reclaim_begin", "soft_end", "mm_vmscan_memcg_softlimit_reclaim_end"),
 		}},

@@ -53,6 +53,7 @@ var best = map[string]string{
 	"reclaim/memcg":           "tp_btf memcg_begin",
 	"reclaim/domain":          "fentry fentry_try_to_free_mem_cgroup_pages",
 	"reclaim/direct":          "tp_btf direct_begin",
+	"reclaim/kswapd wait":     "fentry fentry_throttle_direct_reclaim",
 	"reclaim/soft limit":      "tp_btf soft_begin",
 	"reclaim/node":            "tp_btf node_begin",
 	"reclaim/scan":            "tp_btf shrink_inactive",
@@ -74,6 +75,7 @@ func TestPlan(t *testing.T) {
 		"oom/decision":         "kprobe kprobe_out_of_memory",
 		"oom/limit written":    "kprobe kprobe_memory_max_write",
 		"reclaim/domain":       "kprobe kprobe_try_to_free_mem_cgroup_pages",
+		"reclaim/kswapd wait":  "kprobe kprobe_throttle_direct_reclaim",
 		"throttle/memory.high": "kprobe kprobe_handle_over_high",
 		"cache/refault":        "cgroupfs",
 	}
@@ -81,6 +83,7 @@ func TestPlan(t *testing.T) {
 		"oom/decision":            "",
 		"oom/limit written":       "",
 		"reclaim/domain":          "",
+		"reclaim/kswapd wait":     "",
 		"throttle/memory.high":    "",
 		"throttle/reclaim within": left, // of no use without the other
 		"cache/refault":           "cgroupfs",
@@ -173,7 +176,7 @@ func TestPlanWantsWhatFamiliesNeed(t *testing.T) {
 			"kmsg/kernel log", "oom/decision", "oom/exit", "oom/limit written", "oom/memory freed", "oom/victim", "reclaim/direct", "reclaim/domain", "reclaim/memcg",
 		}},
 		{[]string{"reclaim"}, []string{
-			"cache/delete", "reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",
+			"cache/delete", "reclaim/direct", "reclaim/domain", "reclaim/kswapd wait", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",
 		}},
 		{[]string{"kswapd"}, []string{"cache/delete", "kswapd/run", "reclaim/scan"}},
 		{[]string{"throttle"}, []string{"throttle/memory.high", "throttle/reclaim within"}},
@@ -182,11 +185,11 @@ func TestPlanWantsWhatFamiliesNeed(t *testing.T) {
 			"reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/soft limit",
 		}},
 		{[]string{"stalls"}, []string{
-			"reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",
+			"reclaim/direct", "reclaim/domain", "reclaim/kswapd wait", "reclaim/memcg", "reclaim/node", "reclaim/scan", "reclaim/soft limit",
 			"stalls/compaction", "stalls/wait", "throttle/memory.high", "throttle/reclaim within",
 		}},
 		{[]string{"thrash"}, []string{
-			"cache/add", "cache/delete", "reclaim/direct", "reclaim/domain", "reclaim/memcg", "reclaim/node", "reclaim/soft limit",
+			"cache/add", "cache/delete", "reclaim/direct", "reclaim/domain", "reclaim/kswapd wait", "reclaim/memcg", "reclaim/node", "reclaim/soft limit",
 			"throttle/memory.high", "throttle/reclaim within",
 		}},
 	} {
