@@ -138,20 +138,28 @@ func swapoff(name string) error {
 
 // makeSwap makes a file that the kernel takes for swap space, and turns it on.
 func makeSwap(name string, size int) error {
-	const page = 4096
+	return swapon(name, append(swapHead(size), make([]byte, size-page)...)) // without holes
+}
+
+const page = 4096
+
+// swapHead is the first page of swap space.
+func swapHead(size int) []byte {
 	head := make([]byte, page)
 	binary.NativeEndian.PutUint32(head[1024:], 1) // version
 	binary.NativeEndian.PutUint32(head[1028:], uint32(size/page-1))
 	copy(head[page-10:], "SWAPSPACE2")
+	return head
+}
+
+// swapon writes to a file or device and turns it on as swap space.
+func swapon(name string, content []byte) error {
 	f, err := os.Create(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Write(head); err != nil {
-		return err
-	}
-	if _, err := f.Write(make([]byte, size-page)); err != nil { // without holes
+	if _, err := f.Write(content); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

@@ -84,7 +84,10 @@ func guestRun() (verdict, error) {
 	if err := loadModules(j.Modules); err != nil {
 		return v, err
 	}
-	if err := mountAll([]mount{{"/dev/vda", scratch, "ext4", ""}}); err != nil {
+	if err := mountAll([]mount{
+		{"/dev/vda", scratch, "ext4", ""},
+		{"configfs", "/sys/kernel/config", "configfs", ""},
+	}); err != nil {
 		return v, err
 	}
 	if err := os.Chmod(scratch, 0o777|os.ModeSticky); err != nil {
@@ -151,17 +154,17 @@ func mountCgroups(version string) error {
 	return err
 }
 
-func loadModules(paths []string) error {
-	for _, p := range paths {
-		image, err := os.ReadFile(p)
+func loadModules(modules []loadable) error {
+	for _, m := range modules {
+		image, err := os.ReadFile(m.Path)
 		if err != nil {
 			return err
 		}
-		if err := unix.InitModule(image, ""); err != nil {
-			return fmt.Errorf("load %s: %w", p, err)
+		if err := unix.InitModule(image, m.Parameters); err != nil {
+			return fmt.Errorf("load %s: %w", m.Path, err)
 		}
 		// The root is memory.
-		if err := os.Remove(p); err != nil {
+		if err := os.Remove(m.Path); err != nil {
 			return err
 		}
 	}

@@ -18,11 +18,14 @@ import (
 
 // job is what the guest's init is told to do.
 type job struct {
-	Cgroup  string   // v1 or v2
-	Modules []string // files beneath /modules, in the order to load them
+	Cgroup  string     // v1 or v2
+	Modules []loadable // in the order to load them
 	Env     []string
 	Command []string
 }
+
+// loadable is a module's file beneath /modules, and what it is told.
+type loadable struct{ Path, Parameters string }
 
 // Where the initramfs has what the guest's init looks for.
 const (
@@ -54,7 +57,7 @@ func writeInitramfs(out string, t tools, j job, modules []module, files []file) 
 	}
 	for _, m := range modules {
 		p := path.Join(modulesDir, m.name+".ko")
-		j.Modules = append(j.Modules, p)
+		j.Modules = append(j.Modules, loadable{p, m.parameters})
 		c.add(p, modeRegular|0o644, int64(len(m.image)), bytes.NewReader(m.image))
 	}
 	text, err := json.Marshal(j)

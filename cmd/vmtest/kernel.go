@@ -49,13 +49,15 @@ func openKernel(tree string) (kernel, error) {
 
 // module is one kernel module, ready for init_module.
 type module struct {
-	name  string
-	image []byte
+	name       string
+	parameters string
+	image      []byte
 }
 
-// wantedModules are loaded in every guest: the scratch disk, and what tests of
-// swap, loop devices and container runtimes cannot do without.
-var wantedModules = []string{"virtio_pci", "virtio_blk", "ext4", "loop", "lzo_rle", "zram", "overlay"}
+// wantedModules are loaded in every guest, with their parameters: the scratch disk,
+// and what tests of swap, loop devices, slow devices (which they make in configfs)
+// and container runtimes cannot do without.
+var wantedModules = []string{"virtio_pci", "virtio_blk", "ext4", "loop", "lzo_rle", "zram", "overlay", "null_blk nr_devices=0"}
 
 // load returns the wanted modules after the ones that they depend on, less
 // what is built in.
@@ -81,8 +83,8 @@ func (k kernel) load(ctx context.Context, t tools) ([]module, error) {
 	}
 
 	var loaded []module
-	var visit func(name string) error
-	visit = func(name string) error {
+	var visit func(name, parameters string) error
+	visit = func(name, parameters string) error {
 		if name = moduleName(name); done[name] {
 			return nil
 		}
@@ -100,15 +102,16 @@ func (k kernel) load(ctx context.Context, t tools) ([]module, error) {
 			return fmt.Errorf("%s: %w", path, err)
 		}
 		for _, d := range depends {
-			if err := visit(d); err != nil {
+			if err := visit(d, ""); err != nil {
 				return err
 			}
 		}
-		loaded = append(loaded, module{name, image})
+		loaded = append(loaded, module{name, parameters, image})
 		return nil
 	}
-	for _, name := range wantedModules {
-		if err := visit(name); err != nil {
+	for _, wanted := range wantedModules {
+		name, parameters, _ := strings.Cut(wanted, " ")
+		if err := visit(name, parameters); err != nil {
 			return nil, err
 		}
 	}

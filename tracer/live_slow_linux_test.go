@@ -1,0 +1,166 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// slowDevice is a block device in memory (null_blk) that serves one request at a
+// time, each in its delay and no less. Whoever has one more request waits.
+type slowDevice struct {
+	t     *testing.T
+	delay time.Duration
+	name  string
+}
+
+func newSlowDevice(t *testing.T, delay time.Duration) *slowDevice {
+	t.Helper()
+	const all = "/sys/kernel/config/nullb"
+	name := fmt.Sprintf("oomtrace%d", delay.Milliseconds())
+	dir := filepath.Join(all, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, "power"), []byte("0"), 0), os.Remove(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, v := range [][2]string{
+		{"size", "64"}, {"blocksize", "4096"}, {"memory_backed", "1"}, {"submit_queues", "1"}, {"hw_queue_depth", "1"},
+		{"irqmode", "2"}, {"completion_nsec", strconv.FormatInt(delay.Nanoseconds(), 10)}, {"power", "1"},
+	} {
+		if err := os.WriteFile(filepath.Join(dir, v[0]), []byte(v[1]), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := &slowDevice{t, delay, name}
+	if !exists("/sys/block/" + name) { // it was numbered before 6.0
+		index, err := os.ReadFile(filepath.Join(dir, "index"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.name = "nullb" + strings.TrimSpace(string(index))
+	}
+	if err := os.WriteFile("/sys/block/"+d.name+"/queue/scheduler", []byte("none"), 0); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// swapOn has the machine swap to the device, and to nothing else.
+func (d *slowDevice) swapOn() {
+	d.t.Helper()
+	dev := "/dev/" + d.name
+	if err := swapon(dev, swapHead(64*mib)); err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() {
+		if err := swapoff(dev); err != nil {
+			d.t.Error(err)
+		}
+	})
+}
+
+// served is what the device has done: requests, and the time it had one.
+type served struct {
+	reads, writes uint64
+	busy          time.Duration
+}
+
+func (d *slowDevice) served() served {
+	d.t.Helper()
+	text, err := os.ReadFile("/sys/block/" + d.name + "/stat")
+	field := strings.Fields(string(text))
+	if err != nil || len(field) < 11 {
+		d.t.Fatalf("%q: %v", text, err)
+	}
+	n := func(i int) uint64 {
+		v, _ := strconv.ParseUint(field[i], 10, 64)
+		return v
+	}
+	return served{n(0), n(4), time.Duration(n(9)) * time.Millisecond}
+}
+
+func (s served) since(before served) served {
+	return served{s.reads - before.reads, s.writes - before.writes, s.busy - before.busy}
+}
+
+// Reclaim that swaps out to a slow device is told to take as long as the device does,
+// by the device's own count, whatever the kernel's way to reclaim: an episode has the
+// device's delay in it for each request but its last, which nobody waits for.
+func TestSlowDevice(t *testing.T) {
+	if os.Getenv("OOMTRACE_TEST_GLOBAL") == "" {
+		t.Skip("swaps to a device made by a kernel module: only in a guest (make test-guests)")
+	}
+	bestTier(t, func(t *testing.T, tier string) {
+		top := newGroup(t)
+		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyReclaim, FamilyStalls}, Cgroups: []Selector{{ID: top.id()}}})
+		type run struct {
+			delay  time.Duration
+			g      *group
+			served served
+		}
+		runs := []run{{delay: 0}, {delay: 20 * time.Millisecond}, {delay: 80 * time.Millisecond}}
+		for i := range runs {
+			t.Run(runs[i].delay.String(), func(t *testing.T) {
+				d := newSlowDevice(t, runs[i].delay)
+				d.swapOn()
+				g := top.child("delay" + runs[i].delay.String())
+				if g.m.Version == 2 {
+					g.set("memory.max", strconv.Itoa(16*mib))
+				} else {
+					g.set("memory.limit_in_bytes", strconv.Itoa(16*mib))
+				}
+				before := d.served()
+				g.run("nohuge", "anon=18")
+				runs[i].g, runs[i].served = g, d.served().since(before)
+			})
+		}
+		events := x.stop()
+		if t.Failed() {
+			return
+		}
+		var quick, usual, each time.Duration // each: for a request, at the shorter delay
+		for _, r := range runs {
+			s, told := counted(t, events, r.g)[event.ReclaimMemcgLimit], []int64(nil)
+			for _, e := range of[*event.Reclaim](events) {
+				if e.Cgroup != nil && e.Cgroup.Path == r.g.path && e.Kind == event.ReclaimMemcgLimit {
+					told = append(told, e.DurationNS)
+				}
+			}
+			if s == nil || uint64(len(told)) != s.count || r.served.writes <= s.count {
+				t.Fatalf("%v: counted %+v, %d told, served %+v", r.delay, s, len(told), r.served)
+			}
+			slices.Sort(told)
+			total, half := time.Duration(s.total), time.Duration(told[len(told)/2])
+			t.Logf("%v: %d episodes, %v, half of them %v and more; %d requests written, %d read, busy for %v", r.delay, s.count, total,
+				half, r.served.writes, r.served.reads, r.served.busy)
+			if r.delay == 0 {
+				quick, usual = total, half
+				continue
+			}
+			waited := time.Duration(r.served.writes-s.count) * r.delay
+			if total < waited*95/100 || total > r.served.busy*3/2+2*quick {
+				t.Errorf("stalled for %v, want at least %v; the device was busy for %v, without a delay it is %v", total, waited, r.served.busy, quick)
+			}
+			if half < r.delay {
+				t.Errorf("half of the episodes took less than %v, the delay is %v", half, r.delay)
+			}
+			perWrite := total / time.Duration(r.served.writes)
+			if grown := perWrite - each; each > 0 && (grown < 30*time.Millisecond || grown > 120*time.Millisecond || half < 3*usual) {
+				t.Errorf("a request costs %v more when the device takes 60ms longer; half of the episodes took %v, without a delay %v", grown, half, usual)
+			}
+			each = perWrite
+		}
+	})
+}
