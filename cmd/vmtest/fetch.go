@@ -51,7 +51,7 @@ func (s store) lock() (unlock func(), err error) {
 // corrupts guest memory. Debian's keyring is the newest one that the machine's
 // own keyring vouches for: the machine may be older than the suites.
 func (s store) tools(ctx context.Context) (tools, error) {
-	t := tools{filepath.Join(s.dir, "tools")}
+	t := tools{root: filepath.Join(s.dir, "tools")}
 	if exists(t.root) {
 		return t, nil
 	}
@@ -132,7 +132,10 @@ func exists(path string) bool {
 
 // tools is an unpacked tree of Debian packages whose programs run with its own
 // dynamic linker and libraries.
-type tools struct{ root string }
+type tools struct {
+	root    string
+	systemd string // disk with systemd, when that is wanted
+}
 
 // path is where the tree holds a file of Debian's.
 func (t tools) path(elem string) string { return filepath.Join(t.root, elem) }

@@ -37,8 +37,21 @@ const (
 const scratch = "/mnt"
 
 // guestMain is the guest's init. It does not return.
-func guestMain() {
-	v, err := guestRun()
+func guestMain() { finish(guestRun()) }
+
+// serviceMain is the service of systemd that does the job where the guest's init
+// has made way for systemd. It does not return.
+func serviceMain() {
+	j, err := readJob(initramfs)
+	v := verdict{Release: release()}
+	if err == nil {
+		v.Status, err = runJob(j, initramfs)
+	}
+	finish(v, err)
+}
+
+// finish gives the verdict and ends the guest.
+func finish(v verdict, err error) {
 	if err != nil {
 		v.Error = err.Error()
 	}
@@ -67,22 +80,16 @@ func guestRun() (verdict, error) {
 	}); err != nil {
 		return v, err
 	}
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return v, err
-	}
-	v.Release = unix.ByteSliceToString(u.Release[:])
-
-	text, err := os.ReadFile(jobPath)
+	v.Release = release()
+	j, err := readJob("")
 	if err != nil {
-		return v, err
-	}
-	var j job
-	if err := json.Unmarshal(text, &j); err != nil {
 		return v, err
 	}
 	if err := loadModules(j.Modules); err != nil {
 		return v, err
+	}
+	if j.Systemd {
+		return v, startSystemd()
 	}
 	if err := mountAll([]mount{
 		{"/dev/vda", scratch, "ext4", ""},
@@ -90,26 +97,48 @@ func guestRun() (verdict, error) {
 	}); err != nil {
 		return v, err
 	}
-	if err := os.Chmod(scratch, 0o777|os.ModeSticky); err != nil {
-		return v, err
-	}
 	if err := mountCgroups(j.Cgroup); err != nil {
 		return v, err
+	}
+	v.Status, err = runJob(j, "")
+	// The scratch disk is thrown away: nothing is gained by unmounting it.
+	return v, err
+}
+
+func release() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// readJob reads the job from where the initramfs is mounted.
+func readJob(initramfs string) (j job, err error) {
+	text, err := os.ReadFile(initramfs + jobPath)
+	if err != nil {
+		return j, err
+	}
+	return j, json.Unmarshal(text, &j)
+}
+
+// runJob runs the command with what every guest has.
+func runJob(j job, initramfs string) (status int, err error) {
+	if err := os.Chmod(scratch, 0o777|os.ModeSticky); err != nil {
+		return 0, err
 	}
 	for _, args := range [][]string{
 		{"/bin/busybox", "--install", "-s", "/bin"},
 		{"/bin/busybox", "ip", "link", "set", "lo", "up"},
 	} {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return v, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
+			return 0, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, out)
 		}
 	}
 	if err := os.MkdirAll("/root", 0o700); err != nil {
-		return v, err
+		return 0, err
 	}
-	v.Status, err = runCommand(j)
-	// The scratch disk is thrown away: nothing is gained by unmounting it.
-	return v, err
+	return runCommand(j, initramfs)
 }
 
 type mount struct{ source, target, fstype, data string }
@@ -173,7 +202,7 @@ func loadModules(modules []loadable) error {
 
 // runCommand runs the command to its end and kills what it leaves behind. Its
 // output goes through a pipe: a test must not think that it has a terminal.
-func runCommand(j job) (status int, err error) {
+func runCommand(j job, initramfs string) (status int, err error) {
 	port, err := openPort(outputPort)
 	if err != nil {
 		return 0, err
@@ -189,7 +218,11 @@ func runCommand(j job) (status int, err error) {
 		return 0, err
 	}
 	// Files land in / unless told otherwise, so that is part of the path.
-	if err := os.Setenv("PATH", "/bin:/sbin:/usr/bin:/usr/sbin:/"); err != nil {
+	search := "/bin:/sbin:/usr/bin:/usr/sbin:/"
+	if initramfs != "" {
+		search += ":" + initramfs + "/bin:" + initramfs
+	}
+	if err := os.Setenv("PATH", search); err != nil {
 		return 0, err
 	}
 	path, err := exec.LookPath(j.Command[0])

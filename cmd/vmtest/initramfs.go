@@ -19,6 +19,7 @@ import (
 // job is what the guest's init is told to do.
 type job struct {
 	Cgroup  string     // v1 or v2
+	Systemd bool       // is to be process 1
 	Modules []loadable // in the order to load them
 	Env     []string
 	Command []string

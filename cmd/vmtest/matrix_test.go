@@ -52,6 +52,7 @@ func TestParseFlags(t *testing.T) {
 	for _, args := range [][]string{
 		{}, {"--"}, {"--jobs", "0", "x"}, {"--env", "A", "x"}, {"--file", "/a:b", "x"}, {"--file", "", "x"},
 		{"--node", "-1", "x"}, {"--node", "1024", "x"},
+		{"--systemd", "x"}, {"--systemd", "--cgroup", "v1", "x"},
 	} {
 		if _, err := parseFlags(args); err == nil {
 			t.Errorf("%q is accepted", args)

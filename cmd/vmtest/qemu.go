@@ -52,11 +52,13 @@ func (r *outcome) boot(ctx context.Context, o options, t tools, k kernel, dir st
 	if err != nil {
 		return err
 	}
-	j := job{Cgroup: r.guest.cgroup, Env: o.env, Command: o.command}
+	j := job{Cgroup: r.guest.cgroup, Systemd: o.systemd, Env: o.env, Command: o.command}
 	if err := writeInitramfs(initramfs, t, j, modules, o.files); err != nil {
 		return fmt.Errorf("initramfs: %w", err)
 	}
-	if err := makeDisk(ctx, t, disk); err != nil {
+	// The guest's root is a ramfs, whose pages are no page cache that could be
+	// reclaimed.
+	if err := makeDisk(ctx, t, disk, diskSize); err != nil {
 		return err
 	}
 
@@ -66,13 +68,17 @@ func (r *outcome) boot(ctx context.Context, o options, t tools, k kernel, dir st
 	// the thread that started it, which must therefore live as long.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	qemu := t.command(ctx, "usr/bin/qemu-system-x86_64", append(nodes(o),
+	args := append(nodes(o),
 		"-L", t.path("usr/share/qemu"), "-L", t.path("usr/share/seabios"),
 		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", strconv.Itoa(o.memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-serial", "stdio", "-serial", "file:"+kernelLog, "-serial", "file:"+verdictFile,
 		"-drive", "if=virtio,format=raw,cache=unsafe,file="+disk,
-		"-kernel", k.image, "-initrd", initramfs, "-append", commandLine(o))...)
+		"-kernel", k.image, "-initrd", initramfs, "-append", commandLine(o))
+	if t.systemd != "" { // what is written goes into a temporary file
+		args = append(args, "-drive", "if=virtio,format=raw,snapshot=on,file="+t.systemd)
+	}
+	qemu := t.command(ctx, "usr/bin/qemu-system-x86_64", args...)
 	var stderr bytes.Buffer
 	qemu.Stdout, qemu.Stderr = crStripper{out}, &stderr
 	qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -138,25 +144,11 @@ func commandLine(o options) string {
 	if o.verbose {
 		level = "loglevel=8"
 	}
+	if o.systemd { // docker would want AppArmor's own programs
+		level += " apparmor=0"
+	}
 	return strings.TrimSpace("console=" + kernelPort + " " + level +
 		" panic=-1 oops=panic watchdog_thresh=60 " + o.append)
-}
-
-// makeDisk makes the scratch disk. The guest's root is a ramfs, whose pages are
-// no page cache that could be reclaimed.
-func makeDisk(ctx context.Context, t tools, path string) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Truncate(diskSize), f.Close()); err != nil {
-		return err
-	}
-	out, err := t.command(ctx, "sbin/mke2fs", "-q", "-F", "-t", "ext4", path).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("mke2fs: %w\n%s", err, bytes.TrimSpace(out))
-	}
-	return nil
 }
 
 // crStripper drops carriage returns.

@@ -78,6 +78,11 @@ func fetch(ctx context.Context, o options, guests []guest) (tools, map[string]ke
 	if err != nil {
 		return t, nil, err
 	}
+	if o.systemd {
+		if t.systemd, err = s.systemdDisk(ctx, t); err != nil {
+			return t, nil, err
+		}
+	}
 	kernels := map[string]kernel{}
 	for _, g := range guests {
 		if _, ok := kernels[g.series.name]; ok {
