@@ -27,6 +27,8 @@ type runtimes struct {
 	tree string // of the packages
 	dir  string // for everything that is made
 	top  *group // above the cgroups of all containers
+	// systemd makes the cgroups, in a slice of its own; else the runtimes do.
+	systemd bool
 }
 
 // hogImage is what containers are made of, and its name in every runtime.
@@ -58,8 +60,9 @@ func newRuntimes(t *testing.T) *runtimes {
 		t.Fatal(err)
 	}
 	r := &runtimes{T: t, tree: tree, dir: dir, top: newGroup(t)}
+	top := r.top
 	t.Cleanup(func() {
-		r.removeCgroups()
+		removeCgroups(top)
 		if err := removeAll(dir); err != nil {
 			t.Error(err)
 		}
@@ -67,11 +70,66 @@ func newRuntimes(t *testing.T) *runtimes {
 	return r
 }
 
+// newDriven is newRuntimes with the cgroup driver that OOMTRACE_TEST_DRIVER names.
+// With systemd as the driver containers are in a slice of systemd's, where a
+// machine has them: vmtest's guest is the test's own.
+func newDriven(t *testing.T, slice string) *runtimes {
+	r := newRuntimes(t)
+	if r.systemd = os.Getenv("OOMTRACE_TEST_DRIVER") == "systemd"; r.systemd {
+		r.top = &group{t, r.top.m, "/" + slice}
+	}
+	return r
+}
+
+// in is the same in a subtest.
+func (r *runtimes) in(t *testing.T) *runtimes {
+	return &runtimes{t, r.tree, r.dir, &group{t, r.top.m, r.top.path}, r.systemd}
+}
+
+// place is a cgroup for a container: how OCI runtimes are told it, and its path.
+func (r *runtimes) place(name string) (cgroupsPath, path string) {
+	if r.systemd {
+		return r.parent() + ":oomtrace:" + name, r.top.path + "/oomtrace-" + name + ".scope"
+	}
+	return r.top.path + "/" + name, r.top.path + "/" + name
+}
+
+// below is the path of a container that a daemon put below a cgroup.
+func (r *runtimes) below(parent, prefix, id string) string {
+	if r.systemd {
+		return parent + "/" + prefix + "-" + id + ".scope"
+	}
+	return parent + "/" + id
+}
+
+// parent is the cgroup above all containers as runtimes are told it.
+func (r *runtimes) parent() string {
+	if r.systemd {
+		return filepath.Base(r.top.path)
+	}
+	return r.top.path
+}
+
+func (r *runtimes) driver() string {
+	if r.systemd {
+		return "systemd"
+	}
+	return "cgroupfs"
+}
+
+// driven gives options that ask for systemd's driver where it is in use.
+func (r *runtimes) driven(options ...string) []string {
+	if r.systemd {
+		return options
+	}
+	return nil
+}
+
 // removeCgroups removes what runtimes have left below the test's cgroup, in all
 // hierarchies.
-func (r *runtimes) removeCgroups() {
-	tops, _ := filepath.Glob("/sys/fs/cgroup/*" + r.top.path)
-	for _, top := range append(tops, r.top.dir()) {
+func removeCgroups(g *group) {
+	tops, _ := filepath.Glob("/sys/fs/cgroup/*" + g.path)
+	for _, top := range append(tops, g.dir()) {
 		removeDirectories(top) // that of the memory controller is looked at when it goes
 	}
 }
@@ -127,7 +185,7 @@ func (r *runtimes) write(name, text string) string {
 func (r *runtimes) command(name string, args ...string) *exec.Cmd {
 	r.Helper()
 	path := ""
-	for _, dir := range []string{"usr/sbin", "usr/bin"} {
+	for _, dir := range []string{"usr/sbin", "usr/bin", "bin"} {
 		if try := filepath.Join(r.tree, dir, name); exists(try) {
 			path = try
 		}

@@ -16,14 +16,17 @@ import (
 // runc and crun alone: a container's name is its id, and its cgroup may be called
 // anything.
 func TestRunc(t *testing.T) {
-	r := newRuntimes(t)
+	r := newDriven(t, "system.slice")
 	root := r.at("runc")
 	x := r.trace(Options{Cgroups: []Selector{{Container: "web"}}}, container.Root{Runtime: container.Runc, Dir: root})
-	path := r.top.path + "/anything"
-	b := r.bundle("web", path, hogLimit, map[string]string{"org.opencontainers.image.ref.name": hogImage}, hog()...)
-	r.run(137, "runc", "--root", root, "run", "--bundle", b, "web")
-	other := r.bundle("other", r.top.path+"/other", hogLimit, nil, hog()...)
-	r.run(137, "runc", "--root", root, "run", "--bundle", other, "other")
+	runc := func(bundle, id string) {
+		t.Helper()
+		r.run(137, "runc", append(r.driven("--systemd-cgroup"), "--root", root, "run", "--bundle", bundle, id)...)
+	}
+	place, path := r.place("anything")
+	runc(r.bundle("web", place, hogLimit, map[string]string{"org.opencontainers.image.ref.name": hogImage}, hog()...), "web")
+	place, _ = r.place("other")
+	runc(r.bundle("other", place, hogLimit, nil, hog()...), "other")
 
 	want := &event.Container{ID: "web", Name: "web", Runtime: container.Runc, Image: hogImage}
 	r.wantContainer(killIn(x, path), want, want)
@@ -43,12 +46,12 @@ func TestRunc(t *testing.T) {
 }
 
 func TestCrun(t *testing.T) {
-	r := newRuntimes(t)
+	r := newDriven(t, "system.slice")
 	root := r.at("crun")
 	x := r.trace(Options{}, container.Root{Runtime: container.Crun, Dir: root})
-	path := r.top.path + "/anything"
-	b := r.bundle("db", path, hogLimit, map[string]string{"org.opencontainers.image.ref.name": hogImage}, hog()...)
-	cmd := r.command("crun", "--root", root, "run", "--bundle", b, "db")
+	place, path := r.place("anything")
+	b := r.bundle("db", place, hogLimit, map[string]string{"org.opencontainers.image.ref.name": hogImage}, hog()...)
+	cmd := r.command("crun", append(r.driven("--systemd-cgroup"), "--root", root, "run", "--bundle", b, "db")...)
 	if r.top.m.Version == 1 {
 		// It wants the unified hierarchy to be either all or absent.
 		hide := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-c",
@@ -120,6 +123,9 @@ func TestBriefContainers(t *testing.T) {
 			continue
 		}
 		right++
+		if seen[name] {
+			t.Errorf("a second kill in %s: %s", name, show(k))
+		}
 		seen[name] = true
 	}
 	t.Logf("%d of %d kills have the right name", right, containers)
