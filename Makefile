@@ -56,7 +56,7 @@ FUZZTIME ?= 10s
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/oomtrace: static, stripped, reproducible
@@ -73,7 +73,7 @@ demo: build root ## build and show a real kill: a small cgroup thrashes, leaks a
 .PHONY: test
 test: announce deps ## install what is needed (said first), then run every check and test there is
 	@began=$$SECONDS; failed=; \
-	for step in lint generated cross unit \
+	for step in lint generated cross unit test-runtimes \
 		'test-guests KERNEL=5.10 CGROUP=v1' 'test-guests KERNEL=6.1,6.12,7.3 CGROUP=v2 JOBS=2' \
 		'test-guests KERNEL=6.12 CGROUP=v2 NODE=128 RUN=TestScenarios/(fentry|tracepoint)/nodes_of'; do \
 		at=$$SECONDS; echo "== $$step"; \
@@ -103,6 +103,18 @@ test-guests: ## live tests on other kernels in QEMU: KERNEL=6.12 CGROUP=v2 RUN=T
 		--file bin/tracer.test:/bin/ --file cmd/vmtest/again.sh:/bin/again \
 		$(if $(NODE),--node $(NODE) --append numa_balancing=disable --env OOMTRACE_TEST_NODES=1) \
 		--env OOMTRACE_TEST_GLOBAL=1 --env OOMTRACE_TEST_ALL=1 \
+		-- again tracer.test -test.v -test.run '$(RUN)'
+
+# The same tests of real runtimes that unit has with cgroup v1 and the runtimes' own
+# driver, and those of systemd's own units.
+.PHONY: test-runtimes
+test-runtimes: RUN = ^Test(Units|Runc|Crun|Containerd|Pod|Docker|Podman|LXC)$$
+test-runtimes: runtimes ## container runtimes and systemd's units in a guest with cgroup v2 and systemd's driver
+	CGO_ENABLED=0 $(GO) test -c -trimpath -o bin/tracer.test ./tracer
+	$(GO) run ./cmd/vmtest --systemd --timeout 15m --kernel 6.12 --cgroup v2 \
+		--file bin/tracer.test:/bin/ --file bin/cri:/bin/ --file cmd/vmtest/again.sh:/bin/again \
+		--env OOMTRACE_TEST_GLOBAL=1 --env OOMTRACE_TEST_ALL=1 --env OOMTRACE_TEST_DRIVER=systemd \
+		--env OOMTRACE_TEST_RUNTIMES=/ --env OOMTRACE_TEST_CRI=/vmtest/bin/cri \
 		-- again tracer.test -test.v -test.run '$(RUN)'
 
 .PHONY: fuzz
@@ -164,7 +176,7 @@ clean: ## remove what was built
 announce:
 	@$(MISSING); \
 	echo "make test installs:" $${missing:-"no Debian package, all are here ($(PACKAGES))"}
-	@echo "  beside them, into caches of yours: Go modules, staticcheck, QEMU with 4 Debian kernels (160 MB), container runtimes (150 MB)"
+	@echo "  beside them, into caches of yours: Go modules, staticcheck, QEMU with 4 Debian kernels (160 MB), container runtimes (150 MB), systemd (30 MB)"
 
 # Says how a step gets root, or why it cannot.
 .PHONY: root
