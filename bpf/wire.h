@@ -293,8 +293,7 @@ struct run {
 	u32 kind;
 	u64 pages;
 };
-/* EVICT_REPARENTED: it had been that of a cgroup below the owner, now removed. */
-enum cause { CAUSE_ADD, CAUSE_EVICT, CAUSE_TRUNCATE, CAUSE_INVALIDATE, CAUSE_EVICT_REPARENTED };
+enum cause { CAUSE_ADD, CAUSE_EVICT, CAUSE_TRUNCATE, CAUSE_INVALIDATE, CAUSE_EVICT_REPARENTED /* of a removed cgroup below */ };
 
 #pragma clang diagnostic pop
 

@@ -50,9 +50,7 @@ func RestsOn(family string) string {
 }
 
 // DefaultFamilies is what is traced when nothing is asked for.
-func DefaultFamilies() []string {
-	return []string{FamilyOOM, FamilyReclaim, FamilyThrottle, FamilyThrash}
-}
+func DefaultFamilies() []string { return []string{FamilyOOM, FamilyReclaim, FamilyThrottle} }
 
 // Tiers cap how a tracer may see; the tests use them to prove the fallbacks on
 // kernels that have better.

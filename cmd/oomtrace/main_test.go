@@ -173,8 +173,7 @@ func examineFake(tracer.Options) *tracer.Examination {
 			{Family: "oom", Name: "decision", Passed: []string{"fentry: not permitted", "kprobe: not permitted"}, Without: "the scores"},
 			{Family: "reclaim", Name: "memcg", Open: true, Kind: "tp_btf", Hook: "mm_vmscan_memcg_reclaim_begin"},
 			{Family: "throttle", Name: "memory.high", Passed: []string{"cgroup v1 has no memory.high"}},
-			{Family: "cache", Name: "add", Open: true, Kind: "tp_btf", Hook: "mm_filemap_add_to_page_cache"},
-			{Family: "kswapd", Name: "run", Passed: []string{"no kswapd"}},
+			{Family: "cache", Name: "add", Passed: []string{"no folio"}},
 		},
 		Advice: []string{"boot with lockdown=none"},
 	}
