@@ -186,6 +186,14 @@ func (s *identities) await(id uint64, path string) *event.Container {
 	return n.container
 }
 
+// open tells whether more may become known of what a cgroup stands for.
+func (s *identities) open(id uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.known[id]
+	return n != nil && !n.complete
+}
+
 // try makes one attempt, and gives the identity when it is still wanted.
 func (s *identities) try(id uint64) (*identity, container.Identity) {
 	s.mu.Lock()

@@ -25,6 +25,9 @@ const (
 	settleMany = 20 * time.Millisecond
 	// giveUp is when an incident is closed whose end never came.
 	giveUp = time.Second
+	// namesCome is how long a kill waits for the name that decides whether it is
+	// traced: as long as names are looked for.
+	namesCome = 2 * time.Second
 	// lookEvery is how often it is looked whether victims are gone.
 	lookEvery = time.Second
 	// waitForEnd is how long victims may take to be gone.
@@ -80,6 +83,17 @@ func (t *Tracer) incident(id uint64) *incident {
 		t.incidents[id] = in
 	}
 	return in
+}
+
+// cgroups are those that it is traced for, if one of them is.
+func (in *incident) cgroups() []uint64 {
+	ids := []uint64{in.first.Domain, in.first.Victim.Cgroup, in.first.Trigger.Cgroup}
+	for _, k := range in.killed {
+		if k.Cgroup != nil {
+			ids = append(ids, k.Cgroup.ID)
+		}
+	}
+	return ids
 }
 
 // touch notes that a record has come.
@@ -225,6 +239,10 @@ func (t *Tracer) settleIncidents(now uint64, final bool) (uint64, error) {
 			if held { // those that follow wait as well: kills are told in their order
 				continue
 			}
+			if now < in.touched+uint64(namesCome) && !final && t.undecided(in) {
+				soon(now + uint64(await))
+				continue
+			}
 			in.written = true
 			if err := t.emitKill(in); err != nil {
 				return 0, err
@@ -356,11 +374,7 @@ func (t *Tracer) emitKill(in *incident) error {
 	}
 	e.CandidatesTruncated = in.truncated
 	in.candidates = nil
-	wanted := t.selected(m.Domain) || t.selected(m.Victim.Cgroup) || t.selected(m.Trigger.Cgroup)
-	for _, k := range in.killed {
-		wanted = wanted || k.Cgroup != nil && t.selected(k.Cgroup.ID)
-	}
-	in.foreign = !wanted
+	in.foreign = !slices.ContainsFunc(in.cgroups(), t.selected)
 	t.remember(m.Domain, in)
 	if in.foreign {
 		return nil

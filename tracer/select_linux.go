@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -206,6 +207,23 @@ func (t *Tracer) selected(id uint64) bool {
 	for root := range t.roots {
 		if t.names.tree.Descends(id, root) {
 			return true
+		}
+	}
+	return false
+}
+
+// undecided tells whether a kill that is not of traced cgroups may turn out to be:
+// names are asked for, and those of its cgroups may still become known.
+func (t *Tracer) undecided(in *incident) bool {
+	byName := func(sel Selector) bool { return sel.Container != "" || sel.Pod != "" }
+	if !slices.ContainsFunc(t.opts.Cgroups, byName) || slices.ContainsFunc(in.cgroups(), t.selected) {
+		return false
+	}
+	for _, id := range in.cgroups() {
+		for ok := true; ok; id, ok = t.names.tree.Parent(id) {
+			if t.names.identities.open(id) {
+				return true
+			}
 		}
 	}
 	return false
