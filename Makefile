@@ -75,7 +75,7 @@ test: announce deps ## install what is needed (said first), then run every check
 	@began=$$SECONDS; failed=; \
 	for step in lint generated cross unit test-runtimes \
 		'test-guests KERNEL=5.10 CGROUP=v1' 'test-guests KERNEL=6.1,6.12,7.3 CGROUP=v2 JOBS=2' \
-		'test-guests KERNEL=6.12 CGROUP=v2 NODE=128 RUN=TestScenarios/(fentry|tracepoint)/nodes_of'; do \
+		'test-guests KERNEL=6.12 CGROUP=v2 NODE=128 RUN=TestScenarios/(fentry|tracepoint)/(nodes_of|dirty_files)'; do \
 		at=$$SECONDS; echo "== $$step"; \
 		if $(MAKE) $$step; then said=passed; else said=FAILED; failed+=" $$step;"; fi; \
 		echo "== $$step: $$said in $$((SECONDS - at)) s"; \

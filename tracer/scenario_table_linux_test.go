@@ -119,6 +119,12 @@ func scenarios() []scenario {
 		},
 		{
 			name: "thread stacks", limit: 24, cause: event.CauseKernelMemory, sure: sure,
+			not: func(s *stage) string {
+				if s.g.m.Version == 1 && guestOnly(s) == "" {
+					return "with cgroup v1 the poll counts threads, for which it has too little of an emulated CPU"
+				}
+				return ""
+			},
 			run: func(s *stage) []int32 {
 				counted := filepath.Join(s.t.TempDir(), "counted")
 				cmd := s.g.start("stacks=900", "until="+counted, "hog")
