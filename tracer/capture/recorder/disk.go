@@ -98,44 +98,42 @@ func (d *disk) close() error {
 // take writes a frame to the ring and to the incidents that are open.
 func (d *disk) take(f *frame) {
 	events := f.events
-	if d.lost.count > 0 && !time.Now().Before(d.retry) {
+	early := d.failing && time.Now().Before(d.retry)
+	if d.lost.count > 0 && !early {
 		f = d.withLosses(f)
 	}
 	packed := d.pack.Pack(nil, f.lines)
-	err := d.write(f, packed)
+	var err error
+	if !early {
+		err = d.write(f, packed)
+	}
 	for _, p := range d.pins {
 		d.extend(p, f, packed)
 	}
 	switch {
-	case err == nil && d.failing:
-		d.failing = false
-		d.Say("%s can be written again; %d events were lost meanwhile", d.Dir, d.lost.count)
-		fallthrough
-	case err == nil:
-		if !time.Now().Before(d.retry) {
-			d.lost = losses{} // the frame tells of them
-		}
-	case err == errLater:
-		d.lost.add(events, "the disk could not be written")
-	default:
-		d.lost.add(events, "the disk could not be written")
+	case early:
+		d.lost.add(events, notWritten)
+	case err != nil:
+		d.lost.add(events, notWritten)
 		d.retry = time.Now().Add(time.Second)
 		if !d.failing {
 			d.failing = true
 			d.Say("%v: events are lost until it can be written again; the trace goes on", err)
 		}
+	default:
+		if d.failing {
+			d.failing = false
+			d.Say("%s can be written again; %d events were lost meanwhile", d.Dir, d.lost.count)
+		}
+		d.lost = losses{} // the frame tells of them
 	}
 }
 
-// errLater: it is too early to try a disk again that has failed.
-var errLater = errors.New("later")
+const notWritten = "the disk could not be written"
 
 // write adds a frame to the ring. It makes room first, so that the budget holds
 // at every moment.
 func (d *disk) write(f *frame, packed []byte) error {
-	if d.failing && time.Now().Before(d.retry) {
-		return errLater
-	}
 	if err := d.present(); err != nil {
 		return err
 	}
