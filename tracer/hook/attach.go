@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -181,15 +182,27 @@ func (o *object) refusal() error {
 	return o.err
 }
 
-// numaNodes counts the possible NUMA nodes: "0" or "0-3".
-func numaNodes() int {
+// numaNodes counts the possible NUMA nodes.
+func numaNodes() uint32 {
 	text, err := os.ReadFile("/sys/devices/system/node/possible")
 	if err != nil {
+		return 1 // a kernel without NUMA
+	}
+	return countNodes(strings.TrimSpace(string(text)))
+}
+
+// countNodes reads "0" or "0-3". Programs look at nodes one after the other, up to
+// the first that is missing: a list with gaps is more than they can look at.
+func countNodes(list string) uint32 {
+	if list == "0" {
 		return 1
 	}
-	_, last, _ := strings.Cut(strings.TrimSpace(string(text)), "-")
-	n, _ := strconv.Atoi(last)
-	return n + 1
+	rest, ok := strings.CutPrefix(list, "0-")
+	last, err := strconv.ParseUint(rest, 10, 16)
+	if !ok || err != nil {
+		return math.MaxUint16
+	}
+	return uint32(last) + 1
 }
 
 func firstLine(err error) error {
@@ -286,7 +299,7 @@ func (cfg Config) constants(p Prober) map[string]any {
 		"begin_has_memcg": BeginHasMemcg(p),
 		"options_known":   p.HasFunc("user_proactive_reclaim") || p.HasFunc("memory_reclaim"),
 		"mark_has_task":   p.ArgIs("mark_victim", 0, "task_struct"),
-		"nodes":           uint32(numaNodes()),
+		"nodes":           numaNodes(),
 		"cpus":            uint32(ebpf.MustPossibleCPU()),
 		"gated":           !p.HasFunc("__mem_cgroup_handle_over_high"),
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -321,5 +322,13 @@ func TestPlanSaysWhy(t *testing.T) {
 				t.Errorf("reason %q", Missing(choices)[at].Reason)
 			}
 		})
+	}
+}
+
+func TestCountNodes(t *testing.T) {
+	for list, want := range map[string]uint32{"0": 1, "0-1": 2, "0-1023": 1024, "0,2": math.MaxUint16, "0-1,4": math.MaxUint16, "1": math.MaxUint16, "": math.MaxUint16} {
+		if got := countNodes(list); got != want {
+			t.Errorf("%q: %d, want %d", list, got, want)
+		}
 	}
 }
