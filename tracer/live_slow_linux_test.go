@@ -164,3 +164,144 @@ func TestSlowDevice(t *testing.T) {
 		}
 	})
 }
+
+const waitsForKswapd = "throttle_direct_reclaim"
+
+// Direct reclaim of the node waits for kswapd when less than half of the minimum
+// watermark is free. Here that is raised beyond what is free, and kswapd has to
+// swap until it is.
+func TestKswapdWait(whole *testing.T) {
+	filled := false
+	eachTier(whole, func(t *testing.T, tier string) {
+		options := Options{Tier: tier, Families: []string{FamilyReclaim, FamilyStalls}}
+		if tier == TierTracepoint {
+			x := startTrace(t, options)
+			if !slices.ContainsFunc(x.tracer.Header().Missing, func(m event.Missing) bool { return strings.Contains(m.What, waitsForKswapd) }) {
+				t.Error("the header does not say that waits for kswapd cannot be seen")
+			}
+			x.stop()
+			return
+		}
+		if os.Getenv("OOMTRACE_TEST_GLOBAL") == "" {
+			t.Skip("makes the whole machine short of memory: only in a guest (make test-guests)")
+		}
+		if reparents(t) {
+			t.Skip("7.3 ran out of memory this way before anybody had waited")
+		}
+		before := fileField(t, "/proc/vmstat", "pgscan_direct_throttle ")
+		x := startTrace(t, options)
+		began := time.Now()
+		if !filled {
+			fillMachine(whole)
+			filled = true
+		}
+		setWatermark(t, 2*(fileField(t, "/proc/meminfo", "MemFree:")+16<<10))
+		waitFor(x, func(events []event.Event) (bool, bool) {
+			return true, slices.ContainsFunc(of[*event.Reclaim](events), func(r *event.Reclaim) bool { return r.Kind == event.ReclaimDirectThrottled })
+		})
+		setWatermark(t, lowWatermark)
+		after := fileField(t, "/proc/vmstat", "pgscan_direct_throttle ")
+		events := x.stop()
+		took := time.Since(began)
+
+		waits := uint64(0)
+		var sum, longest time.Duration
+		for _, r := range of[*event.Reclaim](events) {
+			if r.Kind != event.ReclaimDirectThrottled {
+				continue
+			}
+			waits++
+			if r.Domain != nil || r.Reclaimed != 0 || r.Order != nil || r.Scanned != nil || !strings.HasPrefix(r.GFPFlags, "0x") {
+				t.Errorf("%s", show(r))
+			}
+			sum += time.Duration(r.DurationNS)
+			longest = max(longest, time.Duration(r.DurationNS))
+		}
+		t.Logf("%d waits, the kernel counts %d; %v, the longest %v of %v", waits, after-before, sum, longest, took)
+		// It also counts those that find enough free at the second look, and those
+		// that are not over yet.
+		if waits == 0 || waits > after-before || waits+4 < (after-before)*3/4 {
+			t.Errorf("%d waits, the kernel counts %d", waits, after-before)
+		}
+		if longest == 0 || longest > took {
+			t.Errorf("the longest took %v of %v", longest, took)
+		}
+		var count uint64
+		var total time.Duration
+		for _, e := range of[*event.Stalls](events) {
+			if e.Kind == event.ReclaimDirectThrottled {
+				count += e.Count
+				total += time.Duration(e.TotalNS)
+			}
+		}
+		if count != waits || total != sum {
+			t.Errorf("counted %d waits of %v, told %d of %v", count, total, waits, sum)
+		}
+	})
+}
+
+// lowWatermark is what leaves room to raise it; huge pages have it at many times
+// that. KiB.
+const lowWatermark = 8 << 10
+
+func setWatermark(t *testing.T, kib uint64) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/vm/min_free_kbytes", []byte(strconv.FormatUint(kib, 10)), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fillMachine fills the memory with what can be swapped, all but 48 MiB, until the
+// test is over. A task takes a little more all the time.
+func fillMachine(t *testing.T) {
+	t.Helper()
+	swap := filepath.Join(scratch(t), "swap")
+	if err := makeSwap(swap, 128*mib); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := swapoff(swap); err != nil {
+			t.Error(err)
+		}
+	})
+	usual := fileField(t, "/proc/sys/vm/min_free_kbytes", "")
+	t.Cleanup(func() { setWatermark(t, usual) })
+	setWatermark(t, lowWatermark)
+	if err := os.WriteFile("/proc/sys/vm/drop_caches", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	top := newGroup(t)
+	big, late := top.child("big"), top.child("late")
+	fill := (fileField(t, "/proc/meminfo", "MemFree:") - 48<<10) >> 10
+	start := func(g *group, usage uint64, words ...string) {
+		g.start(words...)
+		for deadline := time.Now().Add(patience); *g.figures().Usage < usage; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%q: not yet %d bytes", words, usage)
+			}
+		}
+	}
+	start(big, fill*mib, fmt.Sprintf("anon=%d", fill), "wait")
+	start(late, 2*mib, "leak=16,5")
+}
+
+// fileField reads the number behind a name at the beginning of a line; without a
+// name it is all there is.
+func fileField(t *testing.T, path, name string) uint64 {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, name); ok {
+			n, err := strconv.ParseUint(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("%s has no %s", path, name)
+	return 0
+}
