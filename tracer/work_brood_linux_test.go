@@ -130,10 +130,15 @@ func touchEach(size, step, flags int) error {
 
 func swapoff(name string) error {
 	path := append([]byte(name), 0)
-	if _, _, errno := syscall.Syscall(syscall.SYS_SWAPOFF, uintptr(unsafe.Pointer(&path[0])), 0, 0); errno != 0 {
-		return errno
+	for { // until no signal is in the way, such as SIGCHLD
+		switch _, _, errno := syscall.Syscall(syscall.SYS_SWAPOFF, uintptr(unsafe.Pointer(&path[0])), 0, 0); errno {
+		case 0:
+			return nil
+		case syscall.EINTR:
+		default:
+			return errno
+		}
 	}
-	return nil
 }
 
 // makeSwap makes a file that the kernel takes for swap space, and turns it on.
