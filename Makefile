@@ -51,6 +51,8 @@ RUN    ?= .
 JOBS   ?= 1
 # MiB of a guest's memory in a second node
 NODE   ?=
+# One more variable for the tests' environment
+WITH   ?=
 # Of fuzz, for each fuzz test
 FUZZTIME ?= 10s
 
@@ -102,7 +104,7 @@ test-guests: ## live tests on other kernels in QEMU: KERNEL=6.12 CGROUP=v2 RUN=T
 	$(GO) run ./cmd/vmtest --jobs $(JOBS) --timeout 35m --kernel $(subst $(comma), --kernel ,$(KERNEL)) --cgroup $(CGROUP) \
 		--file bin/tracer.test:/bin/ --file cmd/vmtest/again.sh:/bin/again \
 		$(if $(NODE),--node $(NODE) --append numa_balancing=disable --env OOMTRACE_TEST_NODES=1) \
-		--env OOMTRACE_TEST_GLOBAL=1 --env OOMTRACE_TEST_ALL=1 \
+		$(if $(WITH),--env $(WITH)) --env OOMTRACE_TEST_GLOBAL=1 --env OOMTRACE_TEST_ALL=1 \
 		-- again tracer.test -test.v -test.run '$(RUN)'
 
 # The same tests of real runtimes that unit has with cgroup v1 and the runtimes' own

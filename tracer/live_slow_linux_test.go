@@ -182,11 +182,8 @@ func TestKswapdWait(whole *testing.T) {
 			x.stop()
 			return
 		}
-		if os.Getenv("OOMTRACE_TEST_GLOBAL") == "" {
-			t.Skip("makes the whole machine short of memory: only in a guest (make test-guests)")
-		}
-		if reparents(t) {
-			t.Skip("7.3 ran out of memory this way before anybody had waited")
+		if os.Getenv("OOMTRACE_TEST_KSWAPD") == "" {
+			t.Skip("may run the machine out of memory altogether: only in a guest of its own (OOMTRACE_TEST_KSWAPD, CONTRIBUTING.md)")
 		}
 		before := fileField(t, "/proc/vmstat", "pgscan_direct_throttle ")
 		x := startTrace(t, options)
