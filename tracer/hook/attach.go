@@ -1,7 +1,6 @@
 package hook
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/btf"
@@ -122,13 +120,10 @@ type object struct {
 	programs map[string]Program
 	kinds    map[string]string // of programs
 	owners   map[string]string // likewise: keys of the ways that they are for
-	loaded   *ebpf.Collection
-	err      error
 }
 
 func (s *Session) load(cfg Config, k *Kernel) error {
 	readers, constants := Objects(), cfg.constants(k)
-	var objects []*object
 	for _, name := range slices.Sorted(maps.Keys(readers)) {
 		o := &object{name: name, programs: make(map[string]Program), kinds: make(map[string]string), owners: make(map[string]string)}
 		for _, c := range s.Choices {
@@ -150,36 +145,22 @@ func (s *Session) load(cfg Config, k *Kernel) error {
 		if err := s.makeMaps(o.spec.Maps); err != nil {
 			return fmt.Errorf("load object %s: %w", name, err)
 		}
-		objects = append(objects, o)
-	}
-	// Nearly all the time it takes is the verifier's, which looks at as many
-	// programs at once as there are CPUs.
-	var all sync.WaitGroup
-	for _, o := range objects {
-		all.Go(func() { o.load(s.Maps, k.types) })
-	}
-	all.Wait()
-	var first error
-	for _, o := range objects {
-		if o.err != nil {
-			first = cmp.Or(first, o.refusal())
-			continue
+		if err := s.loadObject(o, k.types); err != nil {
+			return o.refusal(err)
 		}
-		s.objects = append(s.objects, o.loaded)
-		maps.Copy(s.Programs, o.loaded.Programs)
 	}
-	return first
+	return nil
 }
 
-// refusal says which way is closed by the error. It names the program; the others
+// refusal says which way is closed by an error of loading it. That names the program; the others
 // of the object are not to blame.
-func (o *object) refusal() error {
+func (o *object) refusal(err error) error {
 	for prog, key := range o.owners {
-		if strings.Contains(o.err.Error(), "program "+prog+":") {
-			return &refusal{key, fmt.Errorf("%s %s: %w", o.kinds[prog], o.programs[prog].Target, firstLine(o.err))}
+		if strings.Contains(err.Error(), "program "+prog+":") {
+			return &refusal{key, fmt.Errorf("%s %s: %w", o.kinds[prog], o.programs[prog].Target, firstLine(err))}
 		}
 	}
-	return o.err
+	return err
 }
 
 // numaNodes counts the possible NUMA nodes.
@@ -267,17 +248,22 @@ func (s *Session) makeMaps(specs map[string]*ebpf.MapSpec) error {
 	return nil
 }
 
-func (o *object) load(shared map[string]*ebpf.Map, types *btf.Cache) {
+// loadObject loads an object. Not two at once: they share the kernel's types, which
+// are decoded as they are needed.
+func (s *Session) loadObject(o *object, types *btf.Cache) error {
 	opts := ebpf.CollectionOptions{MapReplacements: make(map[string]*ebpf.Map), Cache: types}
 	for m := range o.spec.Maps {
-		if loaded, ok := shared[m]; ok {
-			opts.MapReplacements[m] = loaded
+		if shared, ok := s.Maps[m]; ok {
+			opts.MapReplacements[m] = shared
 		}
 	}
-	var err error
-	if o.loaded, err = ebpf.NewCollectionWithOptions(o.spec, opts); err != nil {
-		o.err = fmt.Errorf("load object %s: %w", o.name, err)
+	loaded, err := ebpf.NewCollectionWithOptions(o.spec, opts)
+	if err != nil {
+		return fmt.Errorf("load object %s: %w", o.name, err)
 	}
+	s.objects = append(s.objects, loaded)
+	maps.Copy(s.Programs, loaded.Programs)
+	return nil
 }
 
 // large names the maps that take megabytes, and whether what they are for is
