@@ -121,8 +121,9 @@ func TestRankGlobal(t *testing.T) {
 	if node := rankNow(t, h.look, ""); node.Next.PID != greedy || node.Total < 3 {
 		t.Errorf("%s", show(node))
 	}
-	// What is called available leaves out some that there is.
-	victims := h.exhaust(h.top, fmt.Sprintf("anon=%d", *m.Available>>20+110))
+	// What is called available leaves out some that there is. Killed memory may be
+	// slow to come back: then who wants it comes next, and not this test.
+	victims := h.exhaust(h.top, "adj=0", fmt.Sprintf("anon=%d", *m.Available>>20+110))
 	if victims[0] != greedy {
 		t.Errorf("killed %d, want %d", victims, greedy)
 	}
