@@ -166,12 +166,12 @@ func scenarios() []scenario {
 			},
 		},
 		{
-			each: true, name: "ancestor's limit", limit: 48, victim: "big", cause: event.CauseAncestorLimit, below: "*", sure: high,
+			each: true, name: "ancestor's limit", limit: 56, victim: "big", cause: event.CauseAncestorLimit, below: "*", sure: high,
 			run: func(s *stage) []int32 {
 				big, small := s.g.child("big"), s.g.child("small")
 				victim := big.start("anon=28", "wait")
 				s.until("the big one has its memory", func() bool { return *big.figures().Usage > 28*mib })
-				small.start("anon=24", "wait")
+				small.start("anon=32", "wait")
 				return []int32{int32(victim.Process.Pid)}
 			},
 		},
