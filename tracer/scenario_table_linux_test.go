@@ -167,6 +167,12 @@ func scenarios() []scenario {
 		},
 		{
 			each: true, name: "ancestor's limit", limit: 56, victim: "big", cause: event.CauseAncestorLimit, below: "*", sure: high,
+			not: func(s *stage) string {
+				if reparents(s.t) {
+					return "a known flaw: from 7.1 on the verdict may be limit_too_small, as if nobody shared the limit"
+				}
+				return ""
+			},
 			run: func(s *stage) []int32 {
 				big, small := s.g.child("big"), s.g.child("small")
 				victim := big.start("anon=28", "wait")
