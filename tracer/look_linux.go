@@ -83,7 +83,7 @@ func (l *Look) Find(sel Selector) (string, error) {
 		return "", &SelectorError{sel, fmt.Errorf("no cgroup of a container or pod %q", cmp.Or(sel.Container, sel.Pod)), "cgroups are found by --cgroup and --pid too"}
 	}
 	for _, p := range paths[1:] {
-		if !cgroup.Below(p, paths[0]) {
+		if !event.Within(p, paths[0]) {
 			return "", &SelectorError{sel, fmt.Errorf("%q means several cgroups: %s and %s", cmp.Or(sel.Container, sel.Pod), paths[0], p), "name one of them with --cgroup"}
 		}
 	}
@@ -150,7 +150,7 @@ func (l *Look) tasks(path string) ([]held, error) {
 				continue
 			}
 		}
-		if path != "" && at != path && !(deep && cgroup.Below(at, path)) {
+		if path != "" && at != path && !(deep && event.Within(at, path)) {
 			continue
 		}
 		tk := held{pid: pid, path: at}

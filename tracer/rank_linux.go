@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oomtrace/oomtrace/tracer/cgroup"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/oom"
 )
@@ -60,7 +59,7 @@ func (l *Look) Rank(ctx context.Context, path string, watch time.Duration) (*eve
 	e.DomainTotal = len(ranked)
 	l.choose(e, ranked, domain)
 	for _, r := range ranked {
-		if path == "" || r.Cgroup != nil && cgroup.Below(r.Cgroup.Path, path) {
+		if path == "" || r.Cgroup != nil && event.Within(r.Cgroup.Path, path) {
 			e.Processes = append(e.Processes, r)
 		}
 	}
@@ -264,7 +263,7 @@ func (l *Look) choose(e *event.Rank, ranked []event.Ranked, domain string) {
 	}
 	e.Group, _ = l.named(group)
 	for _, r := range ranked {
-		if r.Cgroup != nil && cgroup.Below(r.Cgroup.Path, group) && r.OOMScoreAdj != nil && *r.OOMScoreAdj != -1000 && r.Unkillable != "init" {
+		if r.Cgroup != nil && event.Within(r.Cgroup.Path, group) && r.OOMScoreAdj != nil && *r.OOMScoreAdj != -1000 && r.Unkillable != "init" {
 			e.GroupProcesses++
 		}
 	}

@@ -127,12 +127,12 @@ func (m *Matcher) at(cg *event.Cgroup, c *event.Container) bool {
 			return true
 		}
 		for _, path := range m.Cgroups {
-			if cg.Path == path || event.Below(cg.Path, path) {
+			if cg.Path != "" && event.Within(cg.Path, path) {
 				return true
 			}
 		}
 		for _, path := range m.paths {
-			if cg.Path == path || event.Below(cg.Path, path) {
+			if cg.Path != "" && event.Within(cg.Path, path) {
 				return true
 			}
 		}

@@ -139,3 +139,20 @@ func TestWant(t *testing.T) {
 		t.Errorf("%d of %d records, want the header", n, len(lines))
 	}
 }
+
+// A cgroup is asked for with a slash at its end or without; one whose path is not
+// known is nobody's.
+func TestMatcherPaths(t *testing.T) {
+	for _, c := range []struct {
+		path, above string
+		want        bool
+	}{
+		{"/a/b", "/a", true}, {"/a", "/a", true}, {"/ab", "/a", false}, {"/a", "/a/b", false}, {"/a", "/a/", true},
+		{"/a", "/", true}, {"/", "/", true}, {"", "/", false}, {"", "/a", false},
+	} {
+		m := (&Filter{Cgroups: []string{c.above}}).Matcher()
+		if got := m.at(&event.Cgroup{Path: c.path}, nil); got != c.want {
+			t.Errorf("%q below %q: %v", c.path, c.above, got)
+		}
+	}
+}

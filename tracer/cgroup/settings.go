@@ -255,9 +255,3 @@ func (m Mount) Children(path string) ([]string, error) {
 	}
 	return out, err
 }
-
-// Below tells whether a path is that of a cgroup or of one below it.
-func Below(path, ancestor string) bool {
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(ancestor, "/"))
-	return ok && (rest == "" || rest[0] == '/')
-}
