@@ -35,11 +35,8 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 	if m.Domain == 0 {
 		return s
 	}
-	if cg, ok := t.names.tree.Resolve(m.Domain); ok && m.Victim.Cgroup != m.Domain {
-		// By their directories: of one that was made a moment ago the record may yet
-		// come, or never (from 7.0 on programs can be passed over).
-		below, _ := t.mount.Children(cg.Path)
-		for _, path := range below {
+	if m.Victim.Cgroup != m.Domain {
+		for id, path := range t.names.tree.Children(m.Domain) {
 			usage, err := t.mount.Usage(path)
 			if err != nil {
 				continue // removed meanwhile
@@ -52,10 +49,7 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 				s.children = nil // a part of them would mislead
 				break
 			}
-			var c *event.Container
-			if id, ok := t.names.tree.ByPath(path); ok {
-				_, c = t.names.cgroup(id)
-			}
+			_, c := t.names.cgroup(id)
 			s.children = append(s.children, oom.Child{Path: path, Container: c, Usage: usage, Limit: limit})
 		}
 	}
