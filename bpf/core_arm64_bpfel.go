@@ -249,26 +249,29 @@ type CoreRecOomKilled struct {
 }
 
 type CoreRecOomMark struct {
-	_          structs.HostLayout
-	Head       CoreRecHead
-	Incident   uint64
-	Invoked    uint64
-	Selected   uint64
-	Signalled  uint64
-	Trigger    CoreRecTask
-	Victim     CoreRecTask
-	Mm         CoreRecMm
-	Memory     CoreRecCounters
-	Lru        CoreRecLru
-	Domain     uint64
-	Totalpages uint64
-	Points     int64
-	Gfp        uint32
-	Order      int32
-	Constraint uint32
-	Flags      uint32
-	Repeats    uint64
-	Stack      [40]uint64
+	_           structs.HostLayout
+	Head        CoreRecHead
+	Incident    uint64
+	Invoked     uint64
+	Selected    uint64
+	Signalled   uint64
+	Trigger     CoreRecTask
+	Victim      CoreRecTask
+	Mm          CoreRecMm
+	Memory      CoreRecCounters
+	Lru         CoreRecLru
+	Domain      uint64
+	Branch      uint64
+	BranchUsage uint64
+	BranchMax   uint64
+	Totalpages  uint64
+	Points      int64
+	Gfp         uint32
+	Order       int32
+	Constraint  uint32
+	Flags       uint32
+	Repeats     uint64
+	Stack       [40]uint64
 }
 
 type CoreRecPause struct {

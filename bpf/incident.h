@@ -16,7 +16,7 @@ struct incident {
 	u64 locked, counted, full; /* pointers: what the search for it has found */
 	u64 domain, totalpages;
 	s64 points;
-	u64 victim_mm;
+	u64 victim_mm, victim_memcg; /* pointers */
 	u32 gfp;
 	s32 order;
 	u32 constraint;

@@ -42,6 +42,25 @@ static __always_inline void begin_incident(struct incident *in, u64 now)
 	}
 }
 
+/* What the victim's side of the domain has, before any of it is given back: the
+ * kernel may kill others below the same limit within milliseconds. */
+static __always_inline void fill_branch(struct rec_oom_mark *r, struct mem_cgroup *m, u64 domain)
+{
+	struct mem_cgroup *below = NULL;
+	int i;
+
+	r->branch = r->branch_usage = r->branch_max = 0;
+	for (i = 0; i < DEPTH && m && (u64)m != domain; i++) {
+		below = m;
+		m = memcg_parent(m);
+	}
+	if (!below || !m || (u64)m != domain)
+		return;
+	r->branch = memcg_id(below);
+	r->branch_usage = BPF_CORE_READ(below, memory.usage.counter);
+	r->branch_max = BPF_CORE_READ(below, memory.max);
+}
+
 /* Sends the mark; returns 1 when the candidates are still to be walked. */
 static __always_inline int marked(void *ctx, u64 argument)
 {
@@ -50,7 +69,6 @@ static __always_inline int marked(void *ctx, u64 argument)
 	struct task_struct *task = NULL;
 	struct victim victim = {};
 	u64 now = bpf_ktime_get_ns(), mm;
-	struct mem_cgroup *memcg;
 	struct rec_oom_mark *r;
 	u32 tgid, flags;
 	bool walk = false;
@@ -65,6 +83,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 		if (tgid != in->signalled_tgid)
 			return 0;
 		in->victim_mm = (u64)BPF_CORE_READ(task, mm);
+		in->victim_memcg = (u64)task_memcg(task);
 		fill_task(&in->victim, task);
 		weigh_mm(&in->mm, task, BPF_CORE_READ(task, mm));
 	} else {
@@ -73,7 +92,6 @@ static __always_inline int marked(void *ctx, u64 argument)
 			return 0;
 	}
 	in->signalled_tgid = 0;
-	memcg = task_memcg(task ?: current);
 	if (!same_incident(in)) {
 		begin_incident(in, now);
 		/* a write to memory.max comes from outside; a kernel thread serves SysRq-f */
@@ -87,7 +105,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 		flags |= OOM_FIRST;
 	if (in->active || walk)
 		flags |= OOM_MORE;
-	if (in_group(memcg, in->domain_memcg))
+	if (in_group((void *)in->victim_memcg, in->domain_memcg))
 		in->flags |= OOM_GROUP;
 	if (!in->marked && in->domain_memcg) {
 		__builtin_memset(&in->lru, 0, sizeof(in->lru));
@@ -118,6 +136,7 @@ static __always_inline int marked(void *ctx, u64 argument)
 	fill_counters(&r->memory, (void *)in->domain_memcg);
 	r->lru = in->lru;
 	r->domain = in->domain;
+	fill_branch(r, (void *)in->victim_memcg, in->domain_memcg);
 	r->totalpages = in->totalpages;
 	r->points = in->points;
 	r->gfp = in->gfp;

@@ -141,6 +141,7 @@ int BPF_PROG(signal_generate, int sig, struct kernel_siginfo *info, u64 address)
 	in->signalled = bpf_ktime_get_ns();
 	in->signalled_tgid = tgid;
 	in->victim_mm = (u64)mm;
+	in->victim_memcg = (u64)task_memcg(task);
 	in->shared = mm && BPF_CORE_READ(mm, mm_users.counter) > BPF_CORE_READ(task, signal, nr_threads);
 	fill_task(&in->victim, task);
 	weigh_mm(&in->mm, task, mm);

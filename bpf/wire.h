@@ -172,6 +172,7 @@ struct rec_oom_mark {
 	struct rec_counters memory; /* of the domain */
 	struct rec_lru lru;         /* likewise; on an incident's first mark */
 	u64 domain;                 /* 0: global */
+	u64 branch, branch_usage, branch_max; /* the cgroup right below it that the victim is in, pages; 0: none */
 	u64 totalpages;             /* 0: not known */
 	s64 points;                 /* the kernel's own score, with OOM_CONTROL */
 	u32 gfp;
@@ -209,8 +210,7 @@ struct rec_oom_exit {
 	struct rec_head head;
 	u64 incident;
 	u64 usage; /* of the domain, pages; ~0 not known */
-	u32 tgid;  /* 0: not a process but its memory is gone */
-	u32 pad;
+	u32 tgid, pad; /* 0: not a process but its memory is gone */
 };
 
 enum cgroup_change { CGROUP_MKDIR, CGROUP_RMDIR, CGROUP_RELEASE, CGROUP_RENAME, CGROUP_ATTACH };

@@ -21,13 +21,14 @@ const maxChildren = 256
 // surroundings are what a verdict needs to know beside the event, read when the
 // victim is marked.
 type surroundings struct {
-	children []oom.Child
-	node     *oom.Node
+	branch *oom.Child
+	others []oom.Child
+	node   *oom.Node
 }
 
 // lookAround reads them. The machine's memory matters for its own OOM, and its
 // swap for a cgroup that has some in it; the cgroups right below the domain where
-// the victim was in one of them.
+// the victim was in one of them, which the mark itself has.
 func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surroundings) {
 	if m.Domain == 0 || f != nil && f.SwapUsage != nil && *f.SwapUsage > 0 {
 		s.node = readNode(t.procRoot)
@@ -35,8 +36,17 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 	if m.Domain == 0 {
 		return s
 	}
-	if m.Victim.Cgroup != m.Domain {
+	if m.Branch != 0 {
+		cg, c := t.names.cgroup(m.Branch)
+		s.branch = &oom.Child{Path: cg.Path, Container: c, Usage: m.BranchUsage * t.page}
+		if !t.noLimit(m.BranchMax) {
+			limit := m.BranchMax * t.page
+			s.branch.Limit = &limit
+		}
 		for id, path := range t.names.tree.Children(m.Domain) {
+			if id == m.Branch {
+				continue
+			}
 			usage, err := t.mount.Usage(path)
 			if err != nil {
 				continue // removed meanwhile
@@ -45,12 +55,12 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 			if err != nil {
 				continue
 			}
-			if len(s.children) == maxChildren {
-				s.children = nil // a part of them would mislead
+			if len(s.others) == maxChildren {
+				s.others = nil // a part of them would mislead
 				break
 			}
 			_, c := t.names.cgroup(id)
-			s.children = append(s.children, oom.Child{Path: path, Container: c, Usage: usage, Limit: limit})
+			s.others = append(s.others, oom.Child{Path: path, Container: c, Usage: usage, Limit: limit})
 		}
 	}
 	return s
@@ -61,7 +71,7 @@ func (t *Tracer) judge(in *incident, e *event.OOMKill) {
 	m := in.first
 	c := oom.Case{
 		Kill: e, PageBytes: t.page, SinceBoot: sinceBoot(m.Head.Time),
-		Children: in.around.children, Node: in.around.node,
+		Branch: in.around.branch, Others: in.around.others, Node: in.around.node,
 	}
 	if m.Domain != 0 {
 		c.Window = t.window.before(m.Domain, m.Head.Time)

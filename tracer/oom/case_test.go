@@ -147,8 +147,11 @@ func FuzzJudge(f *testing.F) {
 		for range next() % 20 {
 			c.Window = append(c.Window, Point{At: -time.Duration(next()), Usage: next(), Cache: next(), Swap: next()})
 		}
+		if next()%2 == 0 {
+			c.Branch = &Child{"/app/y", next(), maybe(), nil}
+		}
 		for range next() % 4 {
-			c.Children = append(c.Children, Child{"/app/x", next(), maybe(), nil})
+			c.Others = append(c.Others, Child{"/app/x", next(), maybe(), nil})
 		}
 		v := Judge(&c)
 		Summary(&c)

@@ -1,6 +1,7 @@
 package oom
 
 import (
+	"slices"
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -13,8 +14,12 @@ type Case struct {
 	Kill *event.OOMKill
 	// Window are readings of the domain's memory before the kill, oldest first.
 	Window []Point
-	// Children are the cgroups right below the domain.
-	Children []Child
+	// Branch is the cgroup right below the domain that the victim is in, as it was
+	// at the kill; nil: the victim is in none, or it is not known.
+	Branch *Child
+	// Others are the other cgroups right below the domain, read after the kill: by
+	// then the kernel may have killed in these too.
+	Others []Child
 	// Node is the machine's memory at the kill.
 	Node *Node
 	// SinceBoot is when the kill was, on the clock of the processes' start times;
@@ -101,7 +106,11 @@ func judge(c *Case) *event.Verdict {
 		v.Evidence = append(append(v.Evidence[:remedy:remedy], filled.evidence...), v.Evidence[remedy:]...)
 		return v
 	}
-	return filled.verdict("")
+	v := filled.verdict("")
+	if s := whoseLimit(c); s != "" {
+		v.Evidence = slices.Insert(v.Evidence, min(1, len(v.Evidence)), s)
+	}
+	return v
 }
 
 // shortage says what filled the memory of a domain that is a cgroup.

@@ -176,10 +176,10 @@ func TestJudge(t *testing.T) {
 			name: "others below the parent use much of it",
 			c: func() Case {
 				e := kill(memory(48*mib, 48*mib, 47*mib, 0, 0, 300*kib), process(7, "big", "/app/big", 28*mib), process(8, "small", "/app/small", 19*mib))
-				return Case{Kill: e, Children: []Child{{"/app/big", 20 * mib, nil, nil}, {"/app/small", 19 * mib, limit(40 * mib), nil}}}
+				return Case{Kill: e, Branch: &Child{"/app/big", 28 * mib, nil, nil}, Others: []Child{{"/app/small", 19 * mib, limit(40 * mib), nil}}}
 			}(),
 			cause: event.CauseAncestorLimit, underlying: event.CauseLimitTooSmall, confidence: event.ConfidenceHigh,
-			says: []string{"48.0 MiB, is that of /app", "19.0 MiB of it were used by /app/small", "the victim's used 29.0 MiB and has no limit of its own"},
+			says: []string{"48.0 MiB, is that of /app", "/app/big, where the victim was, used 28.0 MiB without a limit of its own; 20.0 MiB were used by others, most of it by /app/small."},
 		},
 		{
 			name: "by name where names are known",
@@ -187,16 +187,16 @@ func TestJudge(t *testing.T) {
 				e := kill(memory(48*mib, 48*mib, 47*mib, 0, 0, 300*kib), process(7, "big", "/app/big", 28*mib), process(8, "small", "/app/small", 19*mib))
 				pod := &event.Pod{Namespace: "shop", Name: "web-0"}
 				e.Domain.Container = &event.Container{Pod: pod}
-				return Case{Kill: e, Children: []Child{{"/app/big", 20 * mib, nil, nil}, {"/app/small", 19 * mib, nil, &event.Container{Name: "proxy", Pod: pod}}}}
+				return Case{Kill: e, Branch: &Child{"/app/big", 28 * mib, nil, nil}, Others: []Child{{"/app/small", 19 * mib, nil, &event.Container{Name: "proxy", Pod: pod}}}}
 			}(),
 			cause: event.CauseAncestorLimit, underlying: event.CauseLimitTooSmall, confidence: event.ConfidenceHigh,
-			says: []string{"is that of pod shop/web-0, above", "used by container shop/web-0/proxy;", "To do: raise the limit of pod shop/web-0, or"},
+			says: []string{"is that of pod shop/web-0, above", "most of it by container shop/web-0/proxy.", "To do: raise the limit of pod shop/web-0, or"},
 		},
 		{
 			name: "the child may use more than its parent",
 			c: func() Case {
 				e := kill(memory(24*mib, 24*mib, 23*mib, 0, 0, 300*kib), process(7, "app", "/app/child", 23*mib))
-				return Case{Kill: e, Children: []Child{{"/app/child", 24 * mib, limit(64 * mib), nil}}}
+				return Case{Kill: e, Branch: &Child{"/app/child", 24 * mib, limit(64 * mib), nil}}
 			}(),
 			cause: event.CauseAncestorLimit, underlying: event.CauseLimitTooSmall, confidence: event.ConfidenceHigh, says: []string{"to at least 64.0 MiB"},
 		},
@@ -204,15 +204,24 @@ func TestJudge(t *testing.T) {
 			name: "alone below the limit of its parent",
 			c: func() Case {
 				e := kill(memory(24*mib, 24*mib, 23*mib, 0, 0, 300*kib), process(7, "app", "/app/child", 23*mib))
-				return Case{Kill: e, Children: []Child{{"/app/child", 24 * mib, nil, nil}}}
+				return Case{Kill: e, Branch: &Child{"/app/child", 24 * mib, nil, nil}}
 			}(),
-			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
+			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow, says: []string{"24.0 MiB, is that of /app, above the victim's own cgroup."},
+		},
+		{
+			name: "the others were killed too before they were read",
+			c: func() Case {
+				e := kill(memory(48*mib, 48*mib, 47*mib, 0, 0, 300*kib), process(7, "big", "/app/big", 28*mib), process(8, "small", "/app/small", 19*mib))
+				return Case{Kill: e, Branch: &Child{"/app/big", 28 * mib, nil, nil}, Others: []Child{{"/app/small", 60 * kib, nil, nil}}}
+			}(),
+			cause: event.CauseAncestorLimit, underlying: event.CauseLimitTooSmall, confidence: event.ConfidenceHigh,
+			says: []string{"20.0 MiB were used by others."},
 		},
 		{
 			name: "a name that begins alike is no ancestor",
 			c: func() Case {
 				e := kill(memory(24*mib, 24*mib, 23*mib, 0, 0, 300*kib), process(7, "app", "/application", 23*mib))
-				return Case{Kill: e, Children: []Child{{"/app/child", 12 * mib, limit(64 * mib), nil}}}
+				return Case{Kill: e, Others: []Child{{"/app/child", 12 * mib, limit(64 * mib), nil}}}
 			}(),
 			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
 		},

@@ -127,96 +127,84 @@ func heaviest(c *Case) string {
 	return own + "most was held by the processes in " + label.Called(of[top], &event.Cgroup{Path: top}) + ": " + size(held[top]) + " of the " + size(whole) + " of all (pages that are shared count for each)."
 }
 
-// branches splits a domain's memory by the cgroups right below it: the usage of
-// the victim's branch, and of all others.
-func branches(c *Case) (victim *Child, others uint64, largest *Child) {
-	v := c.Kill.Victim.Cgroup
-	for i := range c.Children {
-		child := &c.Children[i]
-		if child.Path == v.Path || event.Below(v.Path, child.Path) {
-			victim = child
-			continue
-		}
-		others += child.Usage
-		if largest == nil || child.Usage > largest.Usage {
-			largest = child
-		}
+// whoseLimit says that the limit which fired is that of a cgroup above the
+// victim's; "" where it is the victim's own, or no cgroup's.
+func whoseLimit(c *Case) string {
+	e := c.Kill
+	d, v := e.Domain.Cgroup, e.Victim.Cgroup
+	if e.Domain.Constraint != event.ConstraintMemcg || d == nil || v == nil || !event.Below(v.Path, d.Path) {
+		return ""
 	}
-	if victim != nil && c.Kill.Domain.Memory != nil {
-		// Its memory may be leaving while it is read; that of the others is not.
-		if usage := get(c.Kill.Domain.Memory.Usage); usage > others+victim.Usage {
-			copied := *victim
-			copied.Usage = usage - others
-			victim = &copied
-		}
+	of := ""
+	if e.Domain.Memory != nil && get(e.Domain.Memory.Limit) > 0 {
+		of = ", " + size(*e.Domain.Memory.Limit) + ","
 	}
-	return victim, others, largest
+	return fmt.Sprintf("The limit that was reached%s is that of %s, above the victim's own cgroup.", of, label.Called(e.Domain.Container, d))
 }
 
 // ancestorLimit: the limit that fired is that of a cgroup above the victim's, and
 // it is not the victim's alone: others share it, or the victim was promised
 // more by its own limit.
 func ancestorLimit(c *Case) *finding {
-	e := c.Kill
-	d, v := e.Domain.Cgroup, e.Victim.Cgroup
-	if e.Domain.Constraint != event.ConstraintMemcg || d == nil || v == nil || !event.Below(v.Path, d.Path) {
+	whose := whoseLimit(c)
+	if whose == "" {
 		return nil
 	}
-	limit, usage := uint64(0), uint64(0)
-	if m := e.Domain.Memory; m != nil {
-		limit, usage = get(m.Limit), get(m.Usage)
-	}
 	f := &finding{cause: event.CauseAncestorLimit, confidence: event.ConfidenceHigh}
-	domain := label.Called(e.Domain.Container, d)
-	of := ""
-	if limit > 0 {
-		of = ", " + size(limit) + ","
-	}
-	f.say(fmt.Sprintf("The limit that was reached%s is that of %s, above the victim's own cgroup.", of, domain))
-	if len(c.Children) == 0 {
+	f.say(whose)
+	if c.Branch == nil {
 		return ancestorFromTable(c, f)
 	}
-	victim, others, largest := branches(c)
-	promised := victim != nil && victim.Limit != nil && limit > 0 && *victim.Limit > limit
-	shared := usage > 0 && others >= usage/4
+	limit, usage := uint64(0), uint64(0)
+	if m := c.Kill.Domain.Memory; m != nil {
+		limit, usage = get(m.Limit), get(m.Usage)
+	}
+	domain, branch := label.Called(c.Kill.Domain.Container, c.Kill.Domain.Cgroup), c.Branch
+	others := usage - min(usage, branch.Usage)
 	switch {
-	case promised && !shared:
-		f.say(fmt.Sprintf("%s may use %s by its own limit, more than the cgroup above it has.", victim.called(), size(*victim.Limit)))
-		f.remedy = fmt.Sprintf("To do: raise the limit of %s to at least %s, or lower that of %s.", domain, size(*victim.Limit), victim.called())
-	case shared:
-		say := size(others) + " of it were used by other cgroups below it"
-		if largest != nil && others > largest.Usage {
-			say += ", the largest " + largest.called() + " with " + size(largest.Usage)
-		} else if largest != nil {
-			say = size(others) + " of it were used by " + largest.called()
+	case usage > 0 && others >= usage/4:
+		own := "without a limit of its own"
+		if branch.Limit != nil {
+			own = "of its own limit of " + size(*branch.Limit)
 		}
-		if victim != nil {
-			say += "; the victim's used " + size(victim.Usage)
-			if victim.Limit != nil {
-				say += " of its own limit of " + size(*victim.Limit)
-			} else {
-				say += " and has no limit of its own"
-			}
-		}
-		f.say(say + ".")
-		if sum, all := promises(c.Children); all && sum > limit {
+		f.say(fmt.Sprintf("%s, where the victim was, used %s %s; %s were used by others%s.", branch.called(), size(branch.Usage), own, size(others), mostly(c.Others, others)))
+		if sum, all := promises(c); all && sum > limit {
 			f.say("The limits right below it add up to " + size(sum) + ".")
 		}
 		f.remedy = "To do: raise the limit of " + domain + ", or give the cgroups below it limits that add up to less than it."
+	case branch.Limit != nil && limit > 0 && *branch.Limit > limit:
+		f.say(fmt.Sprintf("%s may use %s by its own limit, more than the cgroup above it has.", branch.called(), size(*branch.Limit)))
+		f.remedy = fmt.Sprintf("To do: raise the limit of %s to at least %s, or lower that of %s.", domain, size(*branch.Limit), branch.called())
 	default:
 		return nil
 	}
 	return f
 }
 
-func promises(children []Child) (sum uint64, all bool) {
-	for i := range children {
-		if children[i].Limit == nil {
+// mostly names the cgroup that had most of what others used. They are read after
+// the kill, when the kernel may have killed in them too: then none is named.
+func mostly(others []Child, used uint64) string {
+	var largest *Child
+	for i := range others {
+		if largest == nil || others[i].Usage > largest.Usage {
+			largest = &others[i]
+		}
+	}
+	if largest == nil || largest.Usage < used/2 {
+		return ""
+	}
+	return ", most of it by " + largest.called()
+}
+
+// promises adds up the limits right below the domain, where each has one.
+func promises(c *Case) (sum uint64, all bool) {
+	for _, child := range append(slices.Clone(c.Others), *c.Branch) {
+		if child.Limit == nil {
 			return 0, false
 		}
-		sum += *children[i].Limit
+		sum += *child.Limit
 	}
-	return sum, len(children) > 0
+	return sum, true
 }
 
 // ancestorFromTable is what a kernel log allows: it has the cgroup of the victim
