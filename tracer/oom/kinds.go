@@ -24,6 +24,9 @@ type kinds struct {
 	split bool
 	// whole says that shmem was told from anonymous memory at all.
 	whole bool
+	// unheld is the part of anon that no weighed process held, where no reading
+	// from before tells whether it is shmem.
+	unheld uint64
 }
 
 // slack is the memory that approximate counters may be wrong by.
@@ -70,6 +73,8 @@ func kindsOf(c *Case) (*kinds, bool) {
 			if shmem == 0 || len(c.Window) > 0 && c.Window[len(c.Window)-1].Shmem >= shmem/2 {
 				k.whole, k.shmem = true, shmem
 				k.anon -= shmem
+			} else if len(c.Window) == 0 {
+				k.unheld = shmem
 			}
 		}
 	default:

@@ -225,6 +225,19 @@ func idleCache(c *Case, k *kinds) *finding {
 	return f
 }
 
+// unheld: most of the memory is anonymous or tmpfs and no process's, and there was
+// no reading before to tell which.
+func unheld(_ *Case, k *kinds) *finding {
+	if k.unheld <= k.usage/2 {
+		return nil
+	}
+	f := &finding{cause: event.CauseUnknown, confidence: event.ConfidenceLow}
+	f.say(fmt.Sprintf("%s of the %s in use (%s) are no page cache, and no process that was weighed holds them: files in a tmpfs or shared memory, or what a process leaves that is exiting.",
+		size(k.unheld), size(k.usage), percent(k.unheld, k.usage)))
+	f.remedy = "To do: see what the tmpfs mounts of the container hold (du, ipcs -m), and whether it was killed moments before."
+	return f
+}
+
 // anonymous says how much of the domain is anonymous memory, and whose.
 func anonymous(c *Case, k *kinds) string {
 	name := "Anonymous memory (heaps and stacks of the processes)"

@@ -119,7 +119,7 @@ func shortage(c *Case) *finding {
 	if !ok {
 		return blind(c)
 	}
-	for _, rule := range []func(*Case, *kinds) *finding{storm, lowered, tmpfs, kernelMemory, pinnedCache, idleCache, leak, burst, tooSmall} {
+	for _, rule := range []func(*Case, *kinds) *finding{storm, lowered, tmpfs, kernelMemory, pinnedCache, idleCache, unheld, leak, burst, tooSmall} {
 		if f := rule(c, k); f != nil {
 			f.evidence = append(f.evidence, reclaim(c, k)...)
 			return f

@@ -108,6 +108,12 @@ func TestJudge(t *testing.T) {
 			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow, says: []string{"do not tell them apart"},
 		},
 		{
+			name: "memory of no process, and no reading from before",
+			c: Case{Kill: kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(31 * mib), LRUFile: b(0), Unevictable: b(0)},
+				process(7, "app", "/app", 7*mib))},
+			cause: event.CauseUnknown, confidence: event.ConfidenceLow, says: []string{"24.0 MiB of the 32.0 MiB in use (75%) are no page cache, and no process that was weighed holds them"},
+		},
+		{
 			name: "LRU lists alone do not tell tmpfs from anonymous memory",
 			c: func() Case {
 				e := kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(31 * mib), LRUFile: b(0)}, process(7, "app", "/app", 7*mib))
