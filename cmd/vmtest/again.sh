@@ -4,7 +4,8 @@
 # Its output goes through a file: processes that a crashed test has left behind
 # would hold a pipe open.
 dir=${TMPDIR:-/tmp}
-"$@" > "$dir/output" 2>&1 &
+: > "$dir/output" # there when tail looks for it
+"$@" >> "$dir/output" 2>&1 &
 tests=$!
 tail -n +1 -f "$dir/output" &
 shown=$!
