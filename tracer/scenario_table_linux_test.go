@@ -89,12 +89,12 @@ func scenarios() []scenario {
 		},
 		{
 			name: "mlock", limit: 32, cause: event.CausePageCachePinned, sure: sure,
-			run: func(s *stage) []int32 { return s.killed("mlock="+filepath.Join(scratch(s.t), "file")+",20", "hog") },
+			run: func(s *stage) []int32 { return s.killed("mlock="+filepath.Join(scratch(s.t), "file")+",25", "hog") },
 		},
 		{
 			name: "ramfs", limit: 32, cause: event.CausePageCachePinned, sure: sure,
 			run: func(s *stage) []int32 {
-				return s.killed("tmpfs="+filepath.Join(s.mount("ramfs", ""), "file")+",20", "hog")
+				return s.killed("tmpfs="+filepath.Join(s.mount("ramfs", ""), "file")+",25", "hog")
 			},
 			check: func(s *stage, k *event.OOMKill) { s.mentions(k, "locked or unevictable") },
 		},
@@ -103,7 +103,7 @@ func scenarios() []scenario {
 			run: func(s *stage) []int32 {
 				dir := scratch(s.t)
 				s.slowDisk(dir)
-				return s.killed("tmpfs="+filepath.Join(dir, "file")+",24", "hog") // written, not synced
+				return s.killed("tmpfs="+filepath.Join(dir, "file")+",31", "hog") // written, not synced
 			},
 			check: func(s *stage, k *event.OOMKill) { s.mentions(k, "faster than the disk takes it") },
 		},
