@@ -77,6 +77,7 @@ EXPORT(stall_key)
 EXPORT(stall_counts)
 EXPORT(refault_key)
 EXPORT(refault_counts)
+EXPORT(eviction_clock)
 EXPORT(sample_key)
 EXPORT(sample)
 const enum rec_type export_rec_type = 0;

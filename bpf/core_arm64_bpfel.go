@@ -61,6 +61,12 @@ type CoreEvictKey struct {
 	Kind    uint64
 }
 
+type CoreEvictionClock struct {
+	_       structs.HostLayout
+	Evicted uint64
+	Away    int64
+}
+
 type CoreFamily uint32
 
 const (
@@ -493,6 +499,7 @@ const (
 	CoreVarExportCgroupChange                 = "export_cgroup_change"
 	CoreVarExportEvictCounts                  = "export_evict_counts"
 	CoreVarExportEvictKey                     = "export_evict_key"
+	CoreVarExportEvictionClock                = "export_eviction_clock"
 	CoreVarExportFamily                       = "export_family"
 	CoreVarExportFault                        = "export_fault"
 	CoreVarExportFileCounts                   = "export_file_counts"
@@ -610,6 +617,7 @@ type CoreVariableSpecs struct {
 	ExportCgroupChange    *ebpf.VariableSpec `ebpf:"export_cgroup_change"`
 	ExportEvictCounts     *ebpf.VariableSpec `ebpf:"export_evict_counts"`
 	ExportEvictKey        *ebpf.VariableSpec `ebpf:"export_evict_key"`
+	ExportEvictionClock   *ebpf.VariableSpec `ebpf:"export_eviction_clock"`
 	ExportFamily          *ebpf.VariableSpec `ebpf:"export_family"`
 	ExportFault           *ebpf.VariableSpec `ebpf:"export_fault"`
 	ExportFileCounts      *ebpf.VariableSpec `ebpf:"export_file_counts"`
@@ -698,6 +706,7 @@ type CoreVariables struct {
 	ExportCgroupChange    *ebpf.Variable `ebpf:"export_cgroup_change"`
 	ExportEvictCounts     *ebpf.Variable `ebpf:"export_evict_counts"`
 	ExportEvictKey        *ebpf.Variable `ebpf:"export_evict_key"`
+	ExportEvictionClock   *ebpf.Variable `ebpf:"export_eviction_clock"`
 	ExportFamily          *ebpf.Variable `ebpf:"export_family"`
 	ExportFault           *ebpf.Variable `ebpf:"export_fault"`
 	ExportFileCounts      *ebpf.Variable `ebpf:"export_file_counts"`

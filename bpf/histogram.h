@@ -49,6 +49,13 @@ struct refault_key {
 	u64 domain; /* whose reclaim evicted the page; 0: not one cgroup, or not known */
 };
 
+/* Sampled pages that were evicted for one domain: the clock that distances are
+ * told by, and how many of them have not come back. */
+struct eviction_clock {
+	u64 evicted;
+	s64 away;
+};
+
 struct refault_counts { /* sampled pages */
 	u64 added; /* those that came back included */
 	u32 after[TIME_BUCKETS];

@@ -33,13 +33,11 @@ struct {
 	__type(value, struct eviction);
 } evictions SEC(".maps");
 
-/* Sampled pages that were evicted for each domain: the clock that distances are
- * told by. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);
-	__type(key, u64);
-	__type(value, u64);
+	__type(key, u64); /* domain */
+	__type(value, struct eviction_clock);
 } eviction_clocks SEC(".maps");
 
 struct {
@@ -50,22 +48,28 @@ struct {
 } refaults SEC(".maps");
 
 static const struct refault_counts no_refaults;
+static const struct eviction_clock no_evictions;
 
-/* Which page of each 256 is sampled is a hash of file and position. A folio of
- * 256 pages and more has the one of its first 256. */
-static __always_inline u64 sample(struct pages *p)
+/* The most blocks of SAMPLING pages in a folio: 512 MiB in pages of 64 KiB. */
+#define MAX_BLOCKS 32
+
+/* Which page of a block is sampled is a hash of file and position. 0: one that
+ * is not in this folio. The product's lower bits differ little between the blocks
+ * of a file; slots are taken from the upper ones, so these are mixed in. */
+static __always_inline u64 sample(struct pages *p, u64 block)
 {
-	u64 block = p->index >> SAMPLING_SHIFT;
 	u64 hash = (p->number * 0x9e3779b97f4a7c15ULL + block) * 0xd6e8feb86659fd93ULL;
 	u64 chosen = block << SAMPLING_SHIFT | hash >> (64 - SAMPLING_SHIFT);
 
 	if (chosen - p->index >= p->count)
 		return 0;
-	return (hash ^ ((u64)p->dev << 32 | p->generation)) * 0x9e3779b97f4a7c15ULL;
+	hash ^= (u64)p->dev << 32 | p->generation;
+	hash ^= hash >> 32;
+	return hash * 0x9e3779b97f4a7c15ULL;
 }
 
-/* How many samples a folio stands for. */
-static __always_inline u64 weight(struct pages *p)
+/* How many blocks a folio is in. It is aligned to its size. */
+static __always_inline u64 blocks_of(struct pages *p)
 {
 	return p->count > SAMPLING ? p->count >> SAMPLING_SHIFT : 1;
 }
@@ -77,46 +81,55 @@ static __always_inline struct eviction *eviction_of(u64 key)
 	return bpf_map_lookup_elem(&evictions, &slot);
 }
 
-static __always_inline void sample_eviction(struct pages *p, u64 domain)
+/* Empties a slot, and gives its domain's clock. */
+static __always_inline struct eviction_clock *vacate(struct eviction *at)
 {
-	u64 key = sample(p), *clock;
-	struct eviction *at;
+	u64 domain = at->domain;
+	struct eviction_clock *clock = bpf_map_lookup_elem(&eviction_clocks, &domain);
 
-	if (!key)
-		return;
-	clock = bpf_map_lookup_elem(&eviction_clocks, &domain);
-	if (!clock) {
-		u64 zero = 0;
-
-		bpf_map_update_elem(&eviction_clocks, &domain, &zero, BPF_NOEXIST);
-		clock = bpf_map_lookup_elem(&eviction_clocks, &domain);
-	}
-	at = eviction_of(key);
-	if (!at || !clock)
-		return;
-	__sync_fetch_and_add(clock, weight(p));
-	at->time = bpf_ktime_get_ns();
-	at->domain = domain;
-	at->clock = *clock;
-	at->key = key;
+	at->key = 0;
+	if (clock)
+		__sync_fetch_and_add(&clock->away, -1);
+	return clock;
 }
 
-static __always_inline void sample_add(struct pages *p)
-{
-	u64 key = sample(p), n = weight(p), *clock;
-	struct refault_counts *c;
-	struct refault_key of;
-	struct eviction *at, was = {};
+/* Global functions, called for sampled pages alone. */
 
-	if (!key)
-		return;
-	of.owner = memcg_id(p->owner);
-	if (!is_watched(of.owner))
-		return;
-	at = eviction_of(key);
+__noinline int sample_evicted(u64 key, u64 domain)
+{
+	struct eviction *at = eviction_of(key);
+	struct eviction_clock *clock;
+
+	if (!at)
+		return 0;
+	if (at->key)
+		vacate(at);
+	clock = bpf_map_lookup_elem(&eviction_clocks, &domain);
+	if (!clock) {
+		bpf_map_update_elem(&eviction_clocks, &domain, &no_evictions, BPF_NOEXIST);
+		clock = bpf_map_lookup_elem(&eviction_clocks, &domain);
+		if (!clock)
+			return 0;
+	}
+	__sync_fetch_and_add(&clock->evicted, 1);
+	__sync_fetch_and_add(&clock->away, 1);
+	at->time = bpf_ktime_get_ns();
+	at->domain = domain;
+	at->clock = clock->evicted;
+	at->key = key;
+	return 0;
+}
+
+__noinline int sample_added(u64 key, u64 owner)
+{
+	struct eviction *at = eviction_of(key), was = {};
+	struct refault_key of = {owner};
+	struct eviction_clock *clock = NULL;
+	struct refault_counts *c;
+
 	if (at && at->key == key) {
 		was = *at;
-		at->key = 0;
+		clock = vacate(at);
 	}
 	of.domain = was.domain;
 	c = bpf_map_lookup_elem(&refaults, &of);
@@ -124,18 +137,41 @@ static __always_inline void sample_add(struct pages *p)
 		bpf_map_update_elem(&refaults, &of, &no_refaults, BPF_NOEXIST);
 		c = bpf_map_lookup_elem(&refaults, &of);
 		if (!c) {
-			count_map_full(FAMILY_CACHE, n * SAMPLING);
-			return;
+			count_map_full(FAMILY_CACHE, SAMPLING);
+			return 0;
 		}
 	}
-	__sync_fetch_and_add(&c->added, n);
-	if (!was.key)
-		return;
-	clock = bpf_map_lookup_elem(&eviction_clocks, &was.domain);
+	__sync_fetch_and_add(&c->added, 1);
 	if (!clock)
-		return;
+		return 0;
 	count_bucket(c->after, TIME_BUCKETS, (bpf_ktime_get_ns() - was.time) >> TIME_SHIFT);
-	count_bucket(c->distance, DISTANCE_BUCKETS, *clock - was.clock);
+	count_bucket(c->distance, DISTANCE_BUCKETS, clock->evicted - was.clock);
+	return 0;
+}
+
+static __always_inline void sample_eviction(struct pages *p, u64 domain)
+{
+	u64 key, n = blocks_of(p);
+
+	for (u32 i = 0; i < MAX_BLOCKS && i < n; i++) {
+		key = sample(p, (p->index >> SAMPLING_SHIFT) + i);
+		if (key)
+			sample_evicted(key, domain);
+	}
+}
+
+static __always_inline void sample_add(struct pages *p)
+{
+	u64 key, owner, n = blocks_of(p);
+
+	for (u32 i = 0; i < MAX_BLOCKS && i < n; i++) {
+		key = sample(p, (p->index >> SAMPLING_SHIFT) + i);
+		if (!key)
+			continue;
+		owner = memcg_id(p->owner);
+		if (is_watched(owner))
+			sample_added(key, owner);
+	}
 }
 
 #endif

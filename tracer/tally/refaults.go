@@ -63,19 +63,14 @@ func (r *Refaults) Read() (map[uint64]*Returns, error) {
 	return out, err
 }
 
-// Away estimates how many sampled pages that were evicted for a domain have not
-// come back, since the session began.
+// Away is how many sampled pages that were evicted for a domain have not come
+// back, since the session began; 0 when that is not known.
 func (r *Refaults) Away(domain uint64) uint64 {
-	var evicted uint64
-	if err := r.maps["eviction_clocks"].Lookup(domain, &evicted); err != nil {
+	var c bpf.CoreEvictionClock
+	if err := r.maps["eviction_clocks"].Lookup(domain, &c); err != nil {
 		return 0
 	}
-	for key, c := range r.last {
-		if key.Domain == domain {
-			evicted -= min(evicted, Histogram(c.After[:]).Count())
-		}
-	}
-	return evicted
+	return uint64(max(c.Away, 0))
 }
 
 // Forget frees what is kept of cgroups that are gone, here and in the kernel.
