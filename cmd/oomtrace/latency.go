@@ -7,7 +7,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 
 	"github.com/oomtrace/oomtrace/output/latency"
 	"github.com/oomtrace/oomtrace/tracer"
+	"github.com/oomtrace/oomtrace/tracer/capture"
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
@@ -115,17 +115,18 @@ func latencyReport(ctx context.Context, e *env, args []string) error {
 	c := latency.New()
 	var failed error
 	if fs.NArg() > 0 {
-		failed = e.latencyOf(ctx, &f, c.Add, fs.Args())
-		if failed != nil && !errors.Is(failed, errReported) {
+		failed = e.latencyOf(ctx, &f, func(*player, bool) replayOutput { return latencyOutput{c} }, fs.Args())
+		if failed != nil && (c.Empty() || !errors.Is(failed, errReported)) {
 			return failed
 		}
 	} else if err := e.latencyLive(ctx, &f, view{mute: true, saw: c.Live}); err != nil {
 		return err
 	}
-	if c.Hosts() > 1 {
-		e.say("the captures are of several hosts: cgroups of the same name are added up")
+	r := c.Report(latency.Options{Sort: f.sort, Top: f.top})
+	if fs.NArg() > 0 && len(r.Containers) == 0 {
+		e.say("a capture has what it was asked for: stalls take -e stalls,reclaim,throttle,cache,thrash")
 	}
-	if err := e.showLatency(&f, c.Report(latency.Options{Sort: f.sort, Top: f.top})); err != nil {
+	if err := e.showLatency(&f, r); err != nil {
 		return err
 	}
 	return failed
@@ -153,55 +154,32 @@ func (e *env) latencyLive(ctx context.Context, f *latencyFlags, v view) error {
 	})
 }
 
-// latencyOf takes captures in, one behind the other.
-func (e *env) latencyOf(ctx context.Context, f *latencyFlags, add func(event.Event), names []string) error {
-	replay := &replayFlags{cgroups: f.cgroups, containers: f.containers, pods: f.pods, form: outputText}
+// latencyOf gives captures to an output.
+func (e *env) latencyOf(ctx context.Context, f *latencyFlags, output func(*player, bool) replayOutput, names []string) error {
+	replay := &replayFlags{cgroups: f.cgroups, containers: f.containers, pods: f.pods, form: f.form}
+	if !rendered(f.form) {
+		replay.form = outputText // of whole events
+	}
 	replay.filter.MinStall = f.minStall
 	if err := replay.places(); err != nil {
 		return err
 	}
-	p := &player{env: e, replayFlags: replay}
-	for _, name := range names {
-		in, err := p.open(name)
-		if err != nil {
-			return err
-		}
-		p.inputs = append(p.inputs, in)
-	}
-	var gone atomic.Bool
-	var cancel context.CancelFunc
-	p.ctx, cancel = context.WithCancel(ctx)
-	defer cancel()
-	stopWatching := watchReader(e.stdout, func() {
-		gone.Store(true)
-		cancel()
-	})
-	defer stopWatching()
-	for _, in := range p.inputs {
-		for r := range p.records(in) {
-			if p.ctx.Err() != nil {
-				break
-			}
-			if ok, err := in.match.Match(r); err == nil && !ok {
-				continue
-			}
-			ev, err := r.Event()
-			if err != nil {
-				in.broken = true
-				p.say("%s: %s event: %v", in.name, r.Type, err)
-				continue
-			}
-			add(ev)
-		}
-	}
-	switch {
-	case gone.Load():
-		return errReaderGone
-	case p.failed():
-		return errReported
+	p := &player{env: e, replayFlags: replay, output: output}
+	return p.run(ctx, names)
+}
+
+// latencyOutput is the output of a replay that becomes a report.
+type latencyOutput struct{ *latency.Collector }
+
+func (o latencyOutput) put(from *input, r *capture.Record) error {
+	if ev, err := r.Event(); err == nil { // else it is told by now
+		o.From(from.index, from.host)
+		o.Add(ev)
 	}
 	return nil
 }
+
+func (latencyOutput) close() error { return nil }
 
 func (e *env) showLatency(f *latencyFlags, r *latency.Report) error {
 	var b bytes.Buffer

@@ -30,8 +30,15 @@ func rendered(format string) bool {
 	return format == outputFolded || format == outputPprof || format == outputTrace
 }
 
+// stackRenderer is one of these outputs.
+type stackRenderer interface {
+	renderer
+	// From says which host the events are of that follow, where there are several.
+	From(host string)
+}
+
 // newRenderer gives what writes one of these outputs to w.
-func newRenderer(format string, w io.Writer) renderer {
+func newRenderer(format string, w io.Writer) stackRenderer {
 	switch format {
 	case outputFolded:
 		return folded.New(w)
@@ -54,26 +61,11 @@ func (e *env) latencyRendered(ctx context.Context, f *latencyFlags, names []stri
 	if err := e.sparesTerminal(f.form); err != nil {
 		return err
 	}
-	out := newRenderer(f.form, e.stdout)
-	var err error
-	if len(names) == 0 {
-		err = e.latencyLive(ctx, f, view{render: out.Write})
-	} else {
-		ctx, cancel := context.WithCancel(ctx)
-		defer cancel()
-		var writing error
-		err = e.latencyOf(ctx, f, func(ev event.Event) {
-			if writing == nil {
-				if writing = out.Write(ev); writing != nil {
-					cancel()
-				}
-			}
-		}, names)
-		if writing != nil {
-			return outputFailed(writing)
-		}
+	if len(names) > 0 {
+		return e.latencyOf(ctx, f, newReplayRendered, names)
 	}
-	return finish(out, err)
+	out := newRenderer(f.form, e.stdout)
+	return finish(out, e.latencyLive(ctx, f, view{render: out.Write}))
 }
 
 // finish writes what is left. Whoever was told of an error of the events still

@@ -46,19 +46,25 @@ func replay(ctx context.Context, e *env, args []string) error {
 	if err := e.sparesTerminal(f.form); err != nil {
 		return err
 	}
-	p := &player{env: e, replayFlags: &f}
-	for _, name := range fs.Args() {
+	p := &player{env: e, replayFlags: &f, output: replayOutputMakers()[f.form]}
+	return p.run(ctx, fs.Args())
+}
+
+// run opens captures and plays them.
+func (p *player) run(ctx context.Context, names []string) error {
+	for _, name := range names {
 		s, err := p.open(name)
 		if err != nil {
 			return err
 		}
+		s.index = len(p.inputs)
 		p.inputs = append(p.inputs, s)
 	}
 	var gone atomic.Bool
 	var cancel context.CancelFunc
 	p.ctx, cancel = context.WithCancel(ctx)
 	defer cancel()
-	stopWatching := watchReader(e.stdout, func() {
+	stopWatching := watchReader(p.stdout, func() {
 		gone.Store(true)
 		cancel()
 	})
@@ -78,6 +84,7 @@ func replay(ctx context.Context, e *env, args []string) error {
 // input is one argument: a file, or the files of a directory one behind the
 // other.
 type input struct {
+	index  int
 	name   string
 	files  []string // empty for stdin
 	host   string   // by the last header
@@ -93,6 +100,7 @@ type player struct {
 	*replayFlags
 	ctx    context.Context
 	inputs []*input
+	output func(p *player, severalHosts bool) replayOutput
 }
 
 func (p *player) open(name string) (*input, error) {
@@ -212,7 +220,7 @@ func (p *player) play() error {
 		}
 		hosts[in.host] = true
 	}
-	out := p.output(len(hosts) > 1)
+	out := p.output(p, len(hosts) > 1)
 	told := make(map[string]bool) // headers
 	pace := pace{speed: p.speed}
 	for i, s := range capture.Merge(streams) {
@@ -236,7 +244,7 @@ func (p *player) play() error {
 		if !pace.wait(p.ctx, r) {
 			break
 		}
-		if err := out.put(in.host, r); err != nil {
+		if err := out.put(in, r); err != nil {
 			return err
 		}
 	}

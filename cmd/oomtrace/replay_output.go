@@ -20,8 +20,8 @@ import (
 
 // replayOutput renders the events of a replay.
 type replayOutput interface {
-	// put takes the next event, of a host.
-	put(host string, r *capture.Record) error
+	// put takes the next event of an input.
+	put(from *input, r *capture.Record) error
 	// close writes what is left.
 	close() error
 }
@@ -48,34 +48,34 @@ func replayOutputs() []string {
 // decodes tells whether the output needs whole events.
 func (p *player) decodes() bool { return p.form != outputJSON }
 
-func (p *player) output(severalHosts bool) replayOutput {
-	return replayOutputMakers()[p.form](p, severalHosts)
-}
-
 // replayJSON writes lines as they are.
 type replayJSON struct {
 	lines *jsonl.Writer
 	out   *slack
 }
 
-func (o *replayJSON) put(_ string, r *capture.Record) error { return o.lines.WriteLine(r.Line) }
+func (o *replayJSON) put(_ *input, r *capture.Record) error { return o.lines.WriteLine(r.Line) }
 func (o *replayJSON) close() error                          { return o.out.close() }
 
 // replayRendered is for outputs that take the events of all hosts together.
 type replayRendered struct {
-	renderer
-	out *slack
+	stackRenderer
+	out   *slack
+	hosts bool // to be told apart
 }
 
-func newReplayRendered(p *player, _ bool) replayOutput {
+func newReplayRendered(p *player, severalHosts bool) replayOutput {
 	out := newSlack(p.stdout)
-	return &replayRendered{newRenderer(p.form, out), out}
+	return &replayRendered{newRenderer(p.form, out), out, severalHosts}
 }
 
-func (o *replayRendered) put(_ string, r *capture.Record) error {
+func (o *replayRendered) put(from *input, r *capture.Record) error {
 	ev, err := r.Event()
 	if err != nil {
 		return nil // told by now
+	}
+	if o.hosts {
+		o.From(from.host)
 	}
 	return o.Write(ev)
 }
@@ -105,7 +105,7 @@ func newReplayText(p *player, severalHosts bool) replayOutput {
 	}
 }
 
-func (o *replayText) put(host string, r *capture.Record) error {
+func (o *replayText) put(from *input, r *capture.Record) error {
 	ev, err := r.Event()
 	if err != nil {
 		return nil // told by now
@@ -113,6 +113,7 @@ func (o *replayText) put(host string, r *capture.Record) error {
 	if c, ok := ev.(*event.CgroupChange); ok && c.State == event.CgroupKnown && o.player.filter.Types == nil {
 		return nil // for programs: people see names where something happens
 	}
+	host := from.host
 	to := o.hosts[host]
 	if to == nil {
 		options, out := o.options, io.Writer(o.out)

@@ -26,6 +26,9 @@ type Writer struct {
 // New returns a Writer on w.
 func New(w io.Writer) *Writer { return &Writer{out: w} }
 
+// From says which host the events are of that follow, where there are several.
+func (w *Writer) From(host string) { w.all.Host = host }
+
 // Write takes an event.
 func (w *Writer) Write(e event.Event) error {
 	w.all.Add(e)
@@ -33,7 +36,7 @@ func (w *Writer) Write(e event.Event) error {
 }
 
 // Close writes the page faults, in estimated bytes, or where there are none the
-// stalls, in nanoseconds: container, thread, user stack, kernel stack, the
+// stalls, in nanoseconds: the host where there are several, container, thread, user stack, kernel stack, the
 // latter's frames marked by "_[k]" as flame graphs colour them. A sample without
 // any stack has its kind in brackets instead. Lines are sorted and each is
 // different.
@@ -54,13 +57,16 @@ func (w *Writer) Close() error {
 
 func line(s *stacks.Sample) string {
 	parts := []string{frame(cmp.Or(s.Place, "?")), frame(cmp.Or(s.Comm, "?"))}
+	if s.Host != "" {
+		parts = append([]string{frame(s.Host)}, parts...)
+	}
 	for i := len(s.User) - 1; i >= 0; i-- {
 		parts = append(parts, frame(stacks.UserFunction(&s.User[i])))
 	}
 	for i := len(s.Kernel) - 1; i >= 0; i-- {
 		parts = append(parts, frame(stacks.KernelFunction(s.Kernel[i]))+"_[k]")
 	}
-	if len(parts) == 2 {
+	if len(s.User)+len(s.Kernel) == 0 {
 		parts = append(parts, "["+frame(s.What)+"]")
 	}
 	return strings.Join(parts, ";")

@@ -72,6 +72,24 @@ func TestFolded(t *testing.T) {
 }
 
 // Page faults are what a profile is of.
+// Cgroups of two hosts that are called the same are not added up.
+func TestFoldedHosts(t *testing.T) {
+	var b bytes.Buffer
+	w := New(&b)
+	for _, host := range []string{"node-b", "node-a", "node-b"} {
+		w.From(host)
+		if err := w.Write(&event.Throttle{Process: event.Process{Comm: "x"}, Cgroup: &event.Cgroup{Path: "/shop"}, Meta: event.Meta{Type: event.TypeThrottle}, DurationNS: 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if want := "node-a;/shop;x;[throttle] 2\nnode-b;/shop;x;[throttle] 4\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
+
 func TestFoldedFaults(t *testing.T) {
 	got := render(t, append(stalls(), &event.Profile{
 		Meta: event.Meta{Type: event.TypeProfile}, Process: event.Process{Comm: "app"}, Fault: event.FaultMinor,

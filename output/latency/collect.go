@@ -19,6 +19,7 @@ const (
 type (
 	kindKey   struct{ domain, kind string }
 	threadKey struct {
+		host  string
 		tid   int32
 		start int64
 	}
@@ -51,25 +52,23 @@ type Collector struct {
 	episodeEvictions map[evictionKey]*Eviction
 	cacheTold        bool
 
-	began, last time.Time // of the stream at hand
-	head        time.Time // its header's
-	hosts       map[string]bool
+	streams map[int]*stream
+	at      *stream // the one at hand
+	spans   map[string][]period
+	pages   int // bytes; -1 where hosts differ
 }
 
 // New returns an empty Collector.
 func New() *Collector {
-	return &Collector{
+	c := &Collector{
 		counted: newSide(), episodes: newSide(), others: make(map[string]*Container), threads: make(map[threadKey]*Thread),
 		files: make(map[fileKey]*File), evictions: make(map[evictionKey]*Eviction),
 		episodeFiles: make(map[fileKey]*File), episodeEvictions: make(map[evictionKey]*Eviction),
-		hosts: make(map[string]bool),
+		streams: make(map[int]*stream), spans: make(map[string][]period),
 	}
+	c.From(0, "")
+	return c
 }
-
-// quietStart is how long a stream may have nothing to tell in the beginning. When
-// its first event comes later, what was before has been dropped, as a recorder
-// does.
-const quietStart = time.Minute
 
 // Live takes in a trace as it happens: wall time counts from its header,
 // however long nothing happens then.
@@ -80,23 +79,22 @@ func (c *Collector) Live(e event.Event) {
 	}
 }
 
-// Hosts is from how many hosts the events are.
-func (c *Collector) Hosts() int { return len(c.hosts) }
-
-// Add takes in one event. A header begins another stream, unless it is that of
-// the stream at hand: captures of one host may be added one behind the other.
+// Add takes in one event. A header begins another span of time, unless it is
+// that of the stream at hand: captures of one host may be added one behind the
+// other.
 func (c *Collector) Add(e event.Event) {
 	at := e.Head().Time
 	switch e := e.(type) {
 	case *event.Header:
-		c.hosts[e.Host] = true
-		if !c.head.IsZero() && e.Time.Equal(c.head) {
+		if !c.at.head.IsZero() && e.Time.Equal(c.at.head) {
 			return // it stands at the head of each segment
 		}
-		c.endStream()
-		c.head = e.Time
-		c.report.Host, c.report.Kernel = cmp.Or(c.report.Host, e.Host), cmp.Or(c.report.Kernel, e.Kernel)
-		c.report.PageBytes = cmp.Or(c.report.PageBytes, e.PageBytes)
+		c.endSpan(c.at)
+		c.at.head, c.at.host = e.Time, e.Host
+		c.report.Kernel = cmp.Or(c.report.Kernel, e.Kernel)
+		if c.pages = cmp.Or(c.pages, e.PageBytes); c.pages != e.PageBytes && e.PageBytes != 0 {
+			c.pages = -1
+		}
 	case *event.Stalls:
 		c.span(at, e.IntervalNS)
 		c.stalls(e)
@@ -115,8 +113,11 @@ func (c *Collector) Add(e event.Event) {
 	case *event.Thrash:
 		c.span(at, e.DurationNS)
 		c.thrash(e)
-	case *event.MemorySample, *event.CgroupChange, *event.Lost:
+	case *event.MemorySample, *event.CgroupChange:
 		c.span(at, 0)
+	case *event.Lost:
+		c.span(at, 0)
+		c.at.lost[e.Family] += e.Count
 	case *event.OOMKill:
 		c.span(at, 0)
 		if e.Victim.Cgroup != nil {
@@ -124,44 +125,14 @@ func (c *Collector) Add(e event.Event) {
 		}
 	case *event.Summary:
 		c.span(at, 0)
-		for family, n := range e.Lost {
-			if c.report.Lost == nil {
-				c.report.Lost = make(map[string]uint64)
-			}
-			c.report.Lost[family] += n
+		for family, n := range e.Lost { // told one by one before, unless that is lost too
+			c.at.lost[family] = max(c.at.lost[family], n)
 		}
 	}
 }
 
-// span widens the time that the stream at hand covers.
-func (c *Collector) span(at time.Time, ns int64) {
-	if at.IsZero() {
-		return
-	}
-	if c.began.IsZero() && !c.head.IsZero() && at.After(c.head) && at.Sub(c.head) < quietStart {
-		c.began = c.head
-	}
-	if c.began.IsZero() || at.Before(c.began) {
-		c.began = at
-	}
-	if end := at.Add(time.Duration(max(ns, 0))); end.After(c.last) {
-		c.last = end
-	}
-}
-
-func (c *Collector) endStream() {
-	if c.began.IsZero() {
-		return
-	}
-	if c.report.Began.IsZero() || c.began.Before(c.report.Began) {
-		c.report.Began = c.began
-	}
-	c.report.WallNS += int64(c.last.Sub(c.began))
-	c.began, c.last, c.head = time.Time{}, time.Time{}, time.Time{}
-}
-
-func placeOf(g *event.Cgroup, c *event.Container) Place {
-	p := Place{Cgroup: g, Container: c, Label: label.Place(c, g)}
+func (c *Collector) place(g *event.Cgroup, ct *event.Container) Place {
+	p := Place{Host: c.at.host, Cgroup: g, Container: ct, Label: label.Place(ct, g)}
 	if p.Label == "" {
 		p.Label = "(no cgroup)"
 	}
@@ -172,23 +143,22 @@ func placeOf(g *event.Cgroup, c *event.Container) Place {
 func (p *Place) key() string {
 	switch {
 	case p.Container != nil && p.Container.ID != "":
-		return "container " + p.Container.ID
+		return p.Host + "\x00container " + p.Container.ID
 	case p.Cgroup != nil && p.Cgroup.Path != "":
-		return p.Cgroup.Path
+		return p.Host + "\x00" + p.Cgroup.Path
 	}
-	return "named " + p.Label
+	return p.Host + "\x00named " + p.Label
 }
 
-func domainOf(d *event.Domain) *Place {
+func (c *Collector) domain(d *event.Domain) *Place {
 	if d == nil {
 		return nil
 	}
-	p := placeOf(&d.Cgroup, d.Container)
+	p := c.place(&d.Cgroup, d.Container)
 	return &p
 }
 
-func of(all map[string]*Container, g *event.Cgroup, c *event.Container) *Container {
-	p := placeOf(g, c)
+func of(all map[string]*Container, p Place) *Container {
 	k := p.key()
 	if all[k] == nil {
 		if len(all) >= maxContainers {
@@ -200,7 +170,7 @@ func of(all map[string]*Container, g *event.Cgroup, c *event.Container) *Contain
 }
 
 func (c *Collector) other(g *event.Cgroup, ct *event.Container) *Container {
-	return of(c.others, g, ct)
+	return of(c.others, c.place(g, ct))
 }
 
 // shrink drops the smaller half of what is kept.
@@ -211,8 +181,7 @@ func shrink[K comparable, V any](all map[K]*V, size func(*V) uint64) {
 }
 
 // kind gives where stalls of one kind are added up.
-func (ct *Container) kind(kind string, d *event.Domain) *Kind {
-	domain := domainOf(d)
+func (ct *Container) kind(kind string, domain *Place) *Kind {
 	k := kindKey{kind: kind}
 	if domain != nil {
 		k.domain = domain.key()
@@ -229,8 +198,8 @@ func (ct *Container) kind(kind string, d *event.Domain) *Kind {
 }
 
 func (c *Collector) stalls(e *event.Stalls) {
-	ct := of(c.counted.containers, e.Cgroup, e.Container)
-	k := ct.kind(e.Kind, e.Domain)
+	ct := of(c.counted.containers, c.place(e.Cgroup, e.Container))
+	k := ct.kind(e.Kind, c.domain(e.Domain))
 	if e.Scanned != nil {
 		k.Scanned += *e.Scanned
 	}
@@ -261,22 +230,22 @@ func (c *Collector) reclaim(e *event.Reclaim) {
 // episode takes in one stall that has an event of its own.
 func (c *Collector) episode(m *event.Meta, p *event.Process, g *event.Cgroup, container *event.Container, d *event.Domain, kind string, ns int64) *Kind {
 	ns = max(ns, 0)
-	ct := of(c.episodes.containers, g, container)
+	ct := of(c.episodes.containers, c.place(g, container))
 	bucket := []event.Bucket{{UpTo: bucketEnd(uint64(ns)), Count: 1}}
-	k := ct.kind(kind, d)
+	k := ct.kind(kind, c.domain(d))
 	k.add(1, ns, ns, bucket)
 	ct.add(1, ns, ns, bucket)
 	end := m.Time.Add(time.Duration(ns)) // where a count would have it
 	for _, h := range []*heat{ct.heat, c.episodes.all} {
 		h.add(end, bucket, ns)
 	}
-	id := threadKey{cmp.Or(p.TID, p.PID), p.StartTimeNS}
+	id := threadKey{c.at.host, cmp.Or(p.TID, p.PID), p.StartTimeNS}
 	t := c.threads[id]
 	if t == nil {
 		if len(c.threads) >= maxEntries {
 			shrink(c.threads, func(t *Thread) uint64 { return uint64(t.StalledNS) })
 		}
-		t = &Thread{Place: placeOf(g, container)}
+		t = &Thread{Place: ct.Place}
 		c.threads[id] = t
 	}
 	t.Process = *p
@@ -288,11 +257,11 @@ func (c *Collector) episode(m *event.Meta, p *event.Process, g *event.Cgroup, co
 
 func (c *Collector) evicted(list []event.Evicted, g *event.Cgroup, container *event.Container, kind string) {
 	for _, v := range list {
-		owner := placeOf(v.Cgroup, v.Container)
+		owner := c.place(v.Cgroup, v.Container)
 		if v.File != nil {
 			addFile(c.episodeFiles, owner, *v.File, 0, v.Pages)
 		}
-		addEviction(c.episodeEvictions, owner, g, container, kind, v.Pages, v.Reparented)
+		c.addEviction(c.episodeEvictions, owner, g, container, kind, v.Pages, v.Reparented)
 	}
 }
 
@@ -311,11 +280,11 @@ func addFile(all map[fileKey]*File, owner Place, f event.File, added, evicted ui
 	all[k].Evicted += evicted
 }
 
-func addEviction(all map[evictionKey]*Eviction, owner Place, g *event.Cgroup, container *event.Container, kind string, pages, reparented uint64) {
+func (c *Collector) addEviction(all map[evictionKey]*Eviction, owner Place, g *event.Cgroup, container *event.Container, kind string, pages, reparented uint64) {
 	var by *Place
 	k := evictionKey{owner: owner.key(), kind: kind}
 	if g != nil || container != nil {
-		p := placeOf(g, container)
+		p := c.place(g, container)
 		by, k.by = &p, p.key()
 	}
 	if all[k] == nil {
@@ -354,10 +323,10 @@ func (c *Collector) cache(e *event.Cache) {
 		if kind == "" && v.Kswapd {
 			kind = event.EvictKswapd
 		}
-		addEviction(c.evictions, ct.Place, v.Cgroup, v.Container, kind, v.Pages, v.Reparented)
+		c.addEviction(c.evictions, ct.Place, v.Cgroup, v.Container, kind, v.Pages, v.Reparented)
 	}
 	if e.EvictedByOtherPages > 0 {
-		addEviction(c.evictions, ct.Place, nil, nil, "others", e.EvictedByOtherPages, 0)
+		c.addEviction(c.evictions, ct.Place, nil, nil, "others", e.EvictedByOtherPages, 0)
 	}
 }
 

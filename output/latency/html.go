@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/oomtrace/oomtrace/output/term"
 	"github.com/oomtrace/oomtrace/output/unit"
 	"github.com/oomtrace/oomtrace/tracer/event"
 	"github.com/oomtrace/oomtrace/tracer/event/label"
@@ -18,14 +19,15 @@ import (
 var pageText string
 
 // WriteHTML renders a report as one page that needs nothing else: styles and
-// plots are in it, and it loads nothing. Whatever comes from outside is escaped
-// by html/template.
+// plots are in it, and it loads nothing. Whatever comes from outside is cleaned
+// of control and bidi characters, and escaped by html/template.
 func WriteHTML(w io.Writer, r *Report) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"span": func(ns int64) string { return unit.Duration(time.Duration(ns)) }, "count": unit.Count,
-		"share": func(v float64) string { return string(share(v)) }, "words": words,
+		"share": func(v float64) string { return string(share(v)) }, "words": words, "clean": clean,
+		"nothing": func() string { return nothing }, "on": (*Report).on, "lost": (*Report).lost, "cached": cached,
 		"pages": func(n uint64) string { return memory(r, n) }, "bytes": func(n *uint64) string { return unit.Bytes(*n) },
-		"file":      func(f *File) string { return label.File(&f.File) },
+		"file":      func(f *File) string { return clean(label.File(&f.File)) },
 		"came":      func(c *Cache) string { return came(r, c) },
 		"histogram": histogram, "heatmap": heatmap, "matrix": matrixOf,
 		"bar":  func(v float64) string { return fmt.Sprintf("%.1f", 100*math.Min(v, 1)) },
@@ -36,6 +38,13 @@ func WriteHTML(w io.Writer, r *Report) error {
 		return err
 	}
 	return t.Execute(w, r)
+}
+
+func clean(s string) string { return string(term.Clean(s)) }
+
+// cached tells whether there is anything to say about page cache.
+func cached(r *Report) bool {
+	return slices.ContainsFunc(r.Containers, func(c *Container) bool { return c.Cache != nil || c.Thrash != nil })
 }
 
 func memory(r *Report, n uint64) string {
@@ -205,13 +214,13 @@ func matrixOf(r *Report) *matrix {
 		return i
 	}
 	for _, e := range r.Evictions {
-		key, name := e.Kind, words(e.Kind)
+		key, name := e.Kind, clean(words(e.Kind))
 		if e.By != nil {
-			key, name = "place "+e.By.key(), e.By.Label
+			key, name = "place "+e.By.key(), clean(e.By.Label)
 		} else if e.Kind == "" {
 			name = "?"
 		}
-		o, v := index(owners, e.Owner.key(), e.Owner.Label, &names), index(evictors, key, name, &m.Evictors)
+		o, v := index(owners, e.Owner.key(), clean(e.Owner.Label), &names), index(evictors, key, name, &m.Evictors)
 		if o < 0 || v < 0 {
 			continue
 		}

@@ -19,10 +19,13 @@ const (
 // (docs/latency.md).
 type Report struct {
 	Host      string    `json:"host,omitempty"`
+	Hosts     []string  `json:"hosts,omitempty"` // where there are several; Host and Kernel are absent then
 	Kernel    string    `json:"kernel,omitempty"`
-	PageBytes int       `json:"page_bytes,omitempty"`
-	Began     time.Time `json:"began"`
-	WallNS    int64     `json:"wall_ns"` // traced; gaps between captures are not in it
+	PageBytes int       `json:"page_bytes,omitempty"` // absent also where hosts differ
+	Began     time.Time `json:"began,omitzero"`
+	// WallNS is how long was traced, without gaps between captures; of several
+	// hosts the longest. Shares are of the host's own.
+	WallNS int64 `json:"wall_ns"`
 	// Source is where stalls come from: FromStalls, or FromEpisodes where the
 	// stream has no counts. "" when there was no stall.
 	Source     string            `json:"source,omitempty"`
@@ -31,7 +34,7 @@ type Report struct {
 	Files      []*File           `json:"files,omitempty"`
 	Evictions  []*Eviction       `json:"evictions,omitempty"`
 	Heat       *Heat             `json:"heat,omitempty"`
-	Lost       map[string]uint64 `json:"lost,omitempty"` // by family: figures are lower bounds
+	Lost       map[string]uint64 `json:"lost,omitempty"` // records by family: figures are lower bounds
 
 	// Left out of the lists above because of their length.
 	MoreContainers int `json:"more_containers,omitempty"`
@@ -42,6 +45,7 @@ type Report struct {
 
 // Place is a cgroup with the container that it is.
 type Place struct {
+	Host      string           `json:"host,omitempty"` // where there are several; the label has it too
 	Cgroup    *event.Cgroup    `json:"cgroup,omitempty"`
 	Container *event.Container `json:"container,omitempty"`
 	Label     string           `json:"label"` // the name to show

@@ -186,6 +186,48 @@ func TestWall(t *testing.T) {
 	}
 }
 
+// Captures of one host that overlap were traced once. Hosts are told apart, each
+// with its own wall time; what was lost is known without a summary.
+func TestHosts(t *testing.T) {
+	c := New()
+	here := &event.Cgroup{Path: "/app"}
+	add := func(n int, host string, page int, began, ended time.Duration) {
+		c.From(n, host)
+		h := header(began)
+		h.Host, h.PageBytes = host, page
+		c.Add(h)
+		c.Add(&event.Stalls{Meta: meta(event.TypeStalls, began), IntervalNS: int64(ended - began), Cgroup: here, Kind: event.ReclaimDirect, Count: 1, TotalNS: 1e9, MaxNS: 1e9,
+			DurationNS: []event.Bucket{{UpTo: 1 << 30, Count: 1}}})
+		c.Add(&event.Cache{Meta: meta(event.TypeCache, began), Cgroup: here, Evicted: 2, EvictedBy: []event.EvictedBy{{Cgroup: here, Pages: 2}}})
+		c.Add(&event.Lost{Meta: meta(event.TypeLost, began), Family: "cache", Count: 3})
+	}
+	add(0, "a", 4096, 0, 6*time.Second)
+	add(1, "a", 4096, 4*time.Second, 10*time.Second)
+	add(2, "b", 65536, 0, 5*time.Second)
+	c.Add(&event.Summary{Meta: meta(event.TypeSummary, 5*time.Second), Lost: map[string]uint64{"cache": 2}})
+	r := c.Report(Options{Sort: "name"})
+	if len(r.Containers) != 2 || r.Host != "" || !slices.Equal(r.Hosts, []string{"a", "b"}) || r.WallNS != 10e9 || r.PageBytes != 0 {
+		t.Fatalf("%+v", r)
+	}
+	for i, want := range []struct {
+		label string
+		count uint64
+	}{{"a: /app", 2}, {"b: /app", 1}} {
+		if ct := r.Containers[i]; ct.Label != want.label || ct.Count != want.count || ct.Share != 0.2 || ct.Cache.Evicted != 2*want.count {
+			t.Errorf("%+v, want %+v", ct, want)
+		}
+	}
+	if len(r.Evictions) != 2 || r.Evictions[0].Pages != 4 || r.Evictions[0].By.Label != "a: /app" {
+		t.Errorf("%+v", r.Evictions)
+	}
+	if r.Lost["cache"] != 9 {
+		t.Errorf("lost %v, want 9", r.Lost)
+	}
+	if got := text(t, r, TextOptions{}); !strings.Contains(got, " on a, b") || !strings.Contains(got, "lost (cache 9)") || !strings.Contains(got, "itself") {
+		t.Error(got)
+	}
+}
+
 func TestSort(t *testing.T) {
 	names := []string{"/a", "/b", "/c"}
 	figure := map[string][3]uint64{"/a": {9, 1, 5}, "/b": {5, 9, 1}, "/c": {1, 5, 9}} // count, longest, evicted
@@ -286,7 +328,7 @@ func TestHostile(t *testing.T) {
 	if err := WriteHTML(&b, r); err != nil {
 		t.Fatal(err)
 	}
-	if page := b.String(); strings.Contains(page, "<script") || strings.Contains(page, "ZgotmplZ") || strings.Contains(page, "NaN") {
+	if page := b.String(); strings.ContainsAny(page, "\x1b\u202e") || strings.Contains(page, "<script") || strings.Contains(page, "ZgotmplZ") || strings.Contains(page, "NaN") {
 		t.Errorf("the page has what it should not:\n%.2000s", page)
 	}
 }
@@ -315,10 +357,10 @@ func TestHTML(t *testing.T) {
 
 func TestNothing(t *testing.T) {
 	r := New().Report(Options{})
-	if got := text(t, r, TextOptions{}); !strings.Contains(got, "no task stalled in reclaim") {
+	if got := text(t, r, TextOptions{}); !strings.Contains(got, "no stall in reclaim is told of") {
 		t.Errorf("%q", got)
 	}
-	if b, err := json.Marshal(r); err != nil || !strings.Contains(string(b), `"wall_ns":0`) {
+	if b, err := json.Marshal(r); err != nil || string(b) != `{"wall_ns":0,"containers":[]}` {
 		t.Errorf("%s %v", b, err)
 	}
 }

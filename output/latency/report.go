@@ -11,7 +11,7 @@ import (
 
 // Report puts together what was taken in; the Collector is done with then.
 func (c *Collector) Report(o Options) *Report {
-	c.endStream()
+	walls := c.walls()
 	r := &c.report
 	from := c.episodes
 	switch {
@@ -22,6 +22,7 @@ func (c *Collector) Report(o Options) *Report {
 	}
 	top := cmp.Or(o.Top, 10)
 	all := from.containers
+	r.Containers = []*Container{}
 	for k, other := range c.others {
 		if all[k] == nil {
 			all[k] = other
@@ -30,12 +31,13 @@ func (c *Collector) Report(o Options) *Report {
 		all[k].Cache, all[k].Thrash, all[k].Kills = other.Cache, other.Thrash, other.Kills
 	}
 	for _, ct := range all {
-		ct.settle(r.WallNS)
+		ct.settle(walls[ct.Host])
 		if ct.Count == 0 && (ct.Cache == nil || ct.Cache.Evicted == 0) && ct.Thrash == nil && ct.Kills == 0 {
 			continue // it has only read files
 		}
 		r.Containers = append(r.Containers, ct)
 	}
+	c.nameHosts(from, len(walls) > 1)
 	sortContainers(r.Containers, o.Sort)
 	r.Containers, r.MoreContainers = cut(r.Containers, top)
 	for _, ct := range r.Containers {
@@ -55,6 +57,41 @@ func (c *Collector) Report(o Options) *Report {
 	r.Evictions, r.MoreEvictions = cut(largest(evictions, func(e *Eviction) uint64 { return e.Pages },
 		func(e *Eviction) string { return e.Owner.Label + "\x00" + e.Kind }), 2*top)
 	return r
+}
+
+// nameHosts puts the hosts before the names of all places when there are
+// several, and leaves them out otherwise. Keys are of no use then.
+func (c *Collector) nameHosts(from *side, several bool) {
+	name := func(p *Place) {
+		if p == nil {
+			return
+		}
+		if !several {
+			p.Host = ""
+		} else if p.Host != "" {
+			p.Label = p.Host + ": " + p.Label
+		}
+	}
+	for _, ct := range from.containers {
+		name(&ct.Place)
+		for _, k := range ct.Kinds {
+			name(k.Domain)
+		}
+	}
+	for _, t := range c.threads {
+		name(&t.Place)
+	}
+	for _, files := range []map[fileKey]*File{c.files, c.episodeFiles} {
+		for _, f := range files {
+			name(&f.Owner)
+		}
+	}
+	for _, evictions := range []map[evictionKey]*Eviction{c.evictions, c.episodeEvictions} {
+		for _, e := range evictions {
+			name(&e.Owner)
+			name(e.By)
+		}
+	}
 }
 
 func (ct *Container) settle(wall int64) {

@@ -3,7 +3,9 @@ package latency
 import (
 	"cmp"
 	"io"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -109,6 +111,21 @@ func (p *page) pages(n uint64) term.Text {
 	return term.Text(unit.Bytes(n * p.size))
 }
 
+// nothing is what a report without containers says.
+const nothing = "no stall in reclaim is told of, and no page cache that was evicted"
+
+// on says of which hosts a report is.
+func (r *Report) on() string { return cmp.Or(r.Host, strings.Join(r.Hosts, ", ")) }
+
+// lost says how many records were, by family.
+func (r *Report) lost() string {
+	var parts []string
+	for _, family := range slices.Sorted(maps.Keys(r.Lost)) {
+		parts = append(parts, family+" "+unit.Count(r.Lost[family]))
+	}
+	return strings.Join(parts, ", ")
+}
+
 func name(pl *Place) term.Text { return term.Clean(pl.Label) }
 
 func (p *page) head(r *Report) {
@@ -116,8 +133,8 @@ func (p *page) head(r *Report) {
 	if !r.Began.IsZero() {
 		t += " from " + term.Text(r.Began.In(p.Location).Format("2006-01-02 15:04:05 MST"))
 	}
-	if r.Host != "" {
-		t += " on " + term.Clean(r.Host)
+	if on := r.on(); on != "" {
+		t += " on " + term.Clean(on)
 	}
 	if r.Kernel != "" {
 		t += ", Linux " + term.Clean(r.Kernel)
@@ -127,7 +144,7 @@ func (p *page) head(r *Report) {
 		p.dim("from single reclaim and throttle events: what was too short to be told is not in it")
 	}
 	if len(r.Lost) > 0 {
-		p.dim("records were lost: figures of threads and files are lower bounds")
+		p.dim("records were lost (" + term.Clean(r.lost()) + "): figures are lower bounds")
 	}
 }
 
@@ -142,7 +159,7 @@ func (p *page) row(s *Stats, name term.Text) {
 
 func (p *page) containers(r *Report) {
 	if len(r.Containers) == 0 {
-		p.line("no task stalled in reclaim, and no page cache was evicted")
+		p.line(nothing)
 		return
 	}
 	p.b.WriteString("\n")
@@ -242,7 +259,7 @@ func (p *page) cache(r *Report) {
 		if !told {
 			told = true
 			p.title("page cache", "")
-			p.dim(term.Right("READ IN", 10) + term.Right("EVICTED", 11) + term.Right("CAME BACK", 16) + term.Right("AFTER P50", 11) + term.Right("P90", 8) + "  CONTAINER/CGROUP")
+			p.dim(term.Right("ADDED", 10) + term.Right("EVICTED", 11) + term.Right("CAME BACK", 16) + term.Right("AFTER P50", 11) + term.Right("P90", 8) + "  CONTAINER/CGROUP")
 		}
 		if ch := c.Cache; ch != nil {
 			back, p50, p90 := term.Text("?"), term.Text(""), term.Text("")
@@ -284,7 +301,7 @@ func (p *page) files(r *Report) {
 		return
 	}
 	p.title("files evicted most", "")
-	p.dim(term.Right("EVICTED", 10) + term.Right("READ IN", 11) + "  FILE")
+	p.dim(term.Right("EVICTED", 10) + term.Right("ADDED", 11) + "  FILE")
 	for _, f := range r.Files {
 		owner := term.Elide(name(&f.Owner), max(p.Width/3, 12))
 		p.line(term.Right(p.pages(f.Evicted), 10), term.Right(p.pages(f.Added), 11), "  ",

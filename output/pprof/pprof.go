@@ -26,6 +26,9 @@ type Writer struct {
 // New returns a Writer on w.
 func New(w io.Writer) *Writer { return &Writer{out: w} }
 
+// From says which host the events are of that follow, where there are several.
+func (w *Writer) From(host string) { w.all.Host = host }
+
 // Write takes an event.
 func (w *Writer) Write(e event.Event) error {
 	w.all.Add(e)
@@ -35,14 +38,16 @@ func (w *Writer) Write(e event.Event) error {
 // Close writes the profile, compressed. Its values are stalls in count and
 // nanoseconds, and page faults in count and bytes: those of the two that the
 // events hold, both when they hold both. Labels of a sample: container, pod,
-// cgroup, comm, kind.
+// cgroup, comm, kind, and host where there are several.
 func (w *Writer) Close() error {
 	b := builder{
 		functions: make(map[string]*profile.Function), locations: make(map[location]*profile.Location),
 		mappings: make(map[module]*profile.Mapping),
 	}
 	p := &b.profile
-	p.TimeNanos = w.all.Begin.UnixNano()
+	if !w.all.Begin.IsZero() {
+		p.TimeNanos = w.all.Begin.UnixNano()
+	}
 	p.DurationNanos = max(int64(w.all.End.Sub(w.all.Begin)), 0)
 	faults := w.all.Has(stacks.Faults)
 	if stalls := w.all.Has(stacks.Stalls); stalls || !faults {
@@ -123,6 +128,7 @@ func labels(s *stacks.Sample) map[string][]string {
 			out[key] = []string{clean(value)}
 		}
 	}
+	put("host", s.Host)
 	put("container", s.Place)
 	if s.Container != nil && s.Container.Pod != nil {
 		pod := s.Container.Pod

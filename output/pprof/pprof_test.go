@@ -108,6 +108,31 @@ func TestStalls(t *testing.T) {
 	}
 }
 
+// Without events no time is known, and hosts are a label where there are several.
+func TestHosts(t *testing.T) {
+	if _, p := render(t); p.TimeNanos != 0 || p.DurationNanos != 0 {
+		t.Errorf("from %d for %d", p.TimeNanos, p.DurationNanos)
+	}
+	var b bytes.Buffer
+	w := New(&b)
+	for _, host := range []string{"a", "b", "b"} {
+		w.From(host)
+		if err := w.Write(&event.Throttle{Meta: event.Meta{Type: event.TypeThrottle}, DurationNS: 5}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := profile.Parse(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := p.Sample; len(s) != 2 || s[0].Label["host"][0] != "b" || s[0].Value[0] != 2 || s[1].Label["host"][0] != "a" {
+		t.Errorf("%v", p)
+	}
+}
+
 func TestFaults(t *testing.T) {
 	file, p := render(t, faults())
 	if len(p.SampleType) != 2 || p.Period != 61 || p.Sample[0].Value[0] != 183 || p.Sample[0].Value[1] != 3*61*4096 {

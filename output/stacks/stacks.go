@@ -31,6 +31,7 @@ const maxSamples = 1 << 16
 
 // Sample is what happened at one pair of stacks, in one place.
 type Sample struct {
+	Host      string // as the Collector was told
 	Place     string // as package label has it; "" when nothing is known
 	Container *event.Container
 	Cgroup    *event.Cgroup
@@ -47,6 +48,8 @@ type Collector struct {
 	samples [kinds]map[string]*Sample
 	key     []byte
 
+	// Host goes into the samples of what is added next; "" when all is of one.
+	Host string
 	// Begin and End are the time that the events cover.
 	Begin, End time.Time
 	// Period of the last profile event; 0 without any.
@@ -93,7 +96,7 @@ func (c *Collector) Add(e event.Event) {
 }
 
 func (c *Collector) add(k Kind, s *Sample) {
-	s.Place = label.Place(s.Container, s.Cgroup)
+	s.Host, s.Place = c.Host, label.Place(s.Container, s.Cgroup)
 	if c.samples[k] == nil {
 		c.samples[k] = make(map[string]*Sample)
 	}
@@ -114,6 +117,7 @@ func (c *Collector) add(k Kind, s *Sample) {
 func (c *Collector) keyOf(s *Sample) []byte {
 	b := c.key[:0]
 	put := func(part string) { b = append(append(b, part...), 0) }
+	put(s.Host)
 	put(s.Place)
 	put(s.Comm)
 	put(s.What)

@@ -24,16 +24,23 @@ type Writer struct {
 	out   io.Writer
 	buf   bytes.Buffer
 	enc   *json.Encoder
-	page  uint64
-	wrote bool // an object, so that the next needs a comma
+	pages map[string]uint64 // how large, by host
+	wrote bool              // an object, so that the next needs a comma
+	host  string
 	// Processes of the trace stand for containers; they are numbered as they come.
 	places map[string]int
-	named  map[track]string
+	tracks map[track]*told
 }
 
 type track struct {
 	place int
 	tid   int32
+}
+
+// told is what of a track is written: its name, and its last slice.
+type told struct {
+	name       string
+	begin, end int64
 }
 
 // record is one object of the trace. Its fields are the format's.
@@ -47,15 +54,20 @@ type record struct {
 	TID      int32          `json:"tid"`
 	Scope    string         `json:"s,omitempty"`
 	Args     map[string]any `json:"args,omitempty"`
+
+	begin, end int64 // of a slice, ns
 }
 
 // New returns a Writer on w.
 func New(w io.Writer) *Writer {
-	t := &Writer{out: w, places: make(map[string]int), named: make(map[track]string)}
+	t := &Writer{out: w, pages: make(map[string]uint64), places: make(map[string]int), tracks: make(map[track]*told)}
 	t.enc = json.NewEncoder(&t.buf)
 	t.enc.SetEscapeHTML(false)
 	return t
 }
+
+// From says which host the events are of that follow, where there are several.
+func (w *Writer) From(host string) { w.host = host }
 
 // Write writes what an event is in a trace, with one call of the underlying
 // Write; many events are nothing in it.
@@ -106,7 +118,7 @@ func (w *Writer) put(r record) error {
 func (w *Writer) event(e event.Event) error {
 	switch e := e.(type) {
 	case *event.Header:
-		w.page = uint64(max(e.PageBytes, 0))
+		w.pages[w.host] = uint64(max(e.PageBytes, 0))
 		return w.header(e)
 	case *event.Reclaim:
 		return w.slice(e.Time, e.DurationNS, e.Kind, "reclaim", e.Container, e.Cgroup, &e.Process, w.reclaim(e))
@@ -119,7 +131,7 @@ func (w *Writer) event(e event.Event) error {
 		number(args, "scanned_pages", e.Scanned)
 		number(args, "reclaimed_pages", e.Reclaimed)
 		return w.onTrack("kswapd", int32(e.Node)+1, "node "+strconv.Itoa(e.Node), record{
-			Name: "kswapd", Category: "kswapd", Phase: "X", Time: stamp(e.Time), Duration: micros(e.DurationNS), Args: args,
+			Name: "kswapd", Category: "kswapd", Phase: "X", begin: e.Time.UnixNano(), end: e.Time.UnixNano() + max(e.DurationNS, 0), Args: args,
 		})
 	case *event.OOMKill:
 		return w.kill(e)
@@ -139,8 +151,9 @@ func (w *Writer) header(e *event.Header) error {
 
 // process gives the number of a place in the trace and names it when it is new.
 func (w *Writer) process(place string) (int, error) {
-	if place == "" {
-		place = "?"
+	place = cmp.Or(place, "?")
+	if w.host != "" {
+		place = w.host + ": " + place
 	}
 	n, known := w.places[place]
 	if known {
@@ -159,15 +172,29 @@ func (w *Writer) onTrack(place string, tid int32, thread string, r record) error
 		return err
 	}
 	r.PID, r.TID, thread = n, tid, cmp.Or(thread, "?")
-	at := track{n, tid}
-	if w.named[at] != thread {
-		if len(w.named) >= maxTracks {
-			clear(w.named)
+	at := w.tracks[track{n, tid}]
+	if at == nil {
+		if len(w.tracks) >= maxTracks {
+			clear(w.tracks)
 		}
-		w.named[at] = thread
+		at = &told{}
+		w.tracks[track{n, tid}] = at
+	}
+	if at.name != thread {
+		at.name = thread
 		if err := w.put(record{Name: "thread_name", Phase: "M", PID: n, TID: tid, Args: map[string]any{"name": clean(thread)}}); err != nil {
 			return err
 		}
+	}
+	if r.Phase == "X" {
+		// Perfetto drops a slice that overlaps another without lying in it. A sleep
+		// for memory.high follows upon reclaim, and its begin is known less well than
+		// its length: to some microseconds.
+		if r.begin > at.begin && r.begin < at.end && r.end > at.end {
+			r.begin = at.end
+		}
+		at.begin, at.end = r.begin, r.end
+		r.Time, r.Duration = micros(r.begin), micros(r.end-r.begin)
 	}
 	return w.put(r)
 }
@@ -182,7 +209,7 @@ func (w *Writer) slice(at time.Time, ns int64, name, category string, c *event.C
 		args["cgroup"] = clean(g.Path)
 	}
 	return w.onTrack(label.Place(c, g), tid, p.Comm, record{
-		Name: name, Category: category, Phase: "X", Time: stamp(at), Duration: micros(ns), Args: args,
+		Name: name, Category: category, Phase: "X", begin: at.UnixNano(), end: at.UnixNano() + max(ns, 0), Args: args,
 	})
 }
 
@@ -236,7 +263,7 @@ func (w *Writer) cache(e *event.Cache) error {
 	if err != nil {
 		return err
 	}
-	unit, page := "bytes", w.page
+	unit, page := "bytes", w.pages[w.host]
 	if page == 0 {
 		unit, page = "pages", 1
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,6 +160,55 @@ func TestTrace(t *testing.T) {
 		if c < ' ' && c != '\n' || c == 0x7f {
 			t.Fatalf("control character %#x:\n%q", c, text)
 		}
+	}
+}
+
+// A sleep that seems to begin within the reclaim before it is not drawn across
+// its end, where Perfetto would drop it; what encloses another stays as it is.
+func TestSlicesNest(t *testing.T) {
+	shop, worker := &event.Cgroup{ID: 1, Path: "/shop"}, event.Process{PID: 7, TID: 8, Comm: "worker"}
+	reclaim := func(at, ns time.Duration) *event.Reclaim {
+		return &event.Reclaim{Meta: meta(event.TypeReclaim, at), Kind: event.ReclaimMemcgHigh, Process: worker, Cgroup: shop, DurationNS: int64(ns)}
+	}
+	by := validate(t, render(t, reclaim(0, 10), &event.Throttle{Meta: meta(event.TypeThrottle, 9), Process: worker, Cgroup: shop, DurationNS: 100},
+		reclaim(200, 10), reclaim(190, 50)))
+	var got []float64
+	for _, s := range by["X"] {
+		got = append(got, math.Round(1000*s["dur"].(float64)))
+	}
+	if want := []float64{10, 99, 10, 50}; !slices.Equal(got, want) {
+		t.Errorf("slices of %v ns, want %v", got, want)
+	}
+}
+
+// Cgroups of two hosts that are called the same are two processes, and pages are
+// as large as each host's.
+func TestTraceOfHosts(t *testing.T) {
+	var b bytes.Buffer
+	w := New(&b)
+	for i, host := range []string{"a", "b", "a"} {
+		w.From(host)
+		for _, e := range []event.Event{
+			&event.Header{Meta: meta(event.TypeHeader, 0), Host: host, PageBytes: 4096 << (4 * (i % 2))},
+			&event.Cache{Meta: meta(event.TypeCache, 0), Cgroup: &event.Cgroup{ID: 1, Path: "/shop"}, Added: 1},
+		} {
+			if err := w.Write(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	by := validate(t, b.Bytes())
+	for i, want := range []struct{ pid, added float64 }{{1, 4096}, {2, 65536}, {1, 4096}} {
+		c := by["C"][i]
+		if c["pid"] != want.pid || c["args"].(map[string]any)["added"] != want.added {
+			t.Errorf("counter %d: %v", i, c)
+		}
+	}
+	if !strings.Contains(b.String(), `"name":"b: /shop"`) {
+		t.Error(b.String())
 	}
 }
 
