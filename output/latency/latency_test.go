@@ -275,7 +275,7 @@ func text(t testing.TB, r *Report, o TextOptions) string {
 }
 
 func TestGolden(t *testing.T) {
-	for _, width := range []int{100, 60} {
+	for _, width := range []int{100, 60, 40} {
 		got := text(t, collect(story()).Report(Options{}), TextOptions{Width: width})
 		for line := range strings.Lines(got) {
 			if n := term.Width(term.Text(strings.TrimSuffix(line, "\n"))); n > width {

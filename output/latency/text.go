@@ -50,15 +50,31 @@ func WriteText(w io.Writer, r *Report, o TextOptions) error {
 	return err
 }
 
-// narrow pages leave out what the names need the room for.
+// narrow pages leave out what the names need the room for, and slim ones more.
 func (p *page) narrow() bool { return p.Width < 90 }
+func (p *page) slim() bool   { return p.Width < 60 }
 
 // figures is how many columns stand before a name.
 func (p *page) figures() int {
-	if p.narrow() {
+	switch {
+	case p.slim():
+		return 7 + 7 + 8 + 2
+	case p.narrow():
 		return 7 + 7 + 9 + 2*8 + 2
 	}
 	return 7 + 7 + 9 + 4*8 + 2
+}
+
+// columns puts the figures of a row together, as many as there is room for.
+func (p *page) columns(stalled, share, stalls, p50, p90, p99, longest term.Text) term.Text {
+	first, last := term.Right(stalled, 7)+term.Right(share, 7), term.Right(longest, 8)
+	switch {
+	case p.slim():
+		return first + last
+	case p.narrow():
+		return first + term.Right(stalls, 9) + term.Right(p99, 8) + last
+	}
+	return first + term.Right(stalls, 9) + term.Right(p50, 8) + term.Right(p90, 8) + term.Right(p99, 8) + last
 }
 
 func (p *page) line(parts ...term.Text) {
@@ -149,12 +165,8 @@ func (p *page) head(r *Report) {
 }
 
 func (p *page) row(s *Stats, name term.Text) {
-	middle := term.Right(span(s.P50NS), 8) + term.Right(span(s.P90NS), 8)
-	if p.narrow() {
-		middle = ""
-	}
-	p.line(term.Right(span(s.StalledNS), 7), term.Right(share(s.Share), 7), term.Right(count(s.Count), 9),
-		middle, term.Right(span(s.P99NS), 8), term.Right(span(s.MaxNS), 8), "  ", term.Elide(name, max(p.Width-p.figures(), 12)))
+	p.line(p.columns(span(s.StalledNS), share(s.Share), count(s.Count), span(s.P50NS), span(s.P90NS), span(s.P99NS), span(s.MaxNS)),
+		"  ", term.Elide(name, max(p.Width-p.figures(), 12)))
 }
 
 func (p *page) containers(r *Report) {
@@ -163,11 +175,7 @@ func (p *page) containers(r *Report) {
 		return
 	}
 	p.b.WriteString("\n")
-	middle := term.Right("P50", 8) + term.Right("P90", 8)
-	if p.narrow() {
-		middle = ""
-	}
-	p.dim(term.Right("STALLED", 7) + term.Right("SHARE", 7) + term.Right("STALLS", 9) + middle + term.Right("P99", 8) + term.Right("MAX", 8) + "  CONTAINER/CGROUP, AND WHY")
+	p.dim(p.columns("STALLED", "SHARE", "STALLS", "P50", "P90", "P99", "MAX") + "  CONTAINER/CGROUP, AND WHY")
 	for _, c := range r.Containers {
 		if len(c.Kinds) == 0 && c.Kills == 0 {
 			continue // it has page cache, or a part in evictions
@@ -259,7 +267,7 @@ func (p *page) cache(r *Report) {
 		if !told {
 			told = true
 			p.title("page cache", "")
-			p.dim(term.Right("ADDED", 10) + term.Right("EVICTED", 11) + term.Right("CAME BACK", 16) + term.Right("AFTER P50", 11) + term.Right("P90", 8) + "  CONTAINER/CGROUP")
+			p.dim(p.cacheColumns("ADDED", "EVICTED", "CAME BACK", "AFTER P50", "P90") + "  CONTAINER/CGROUP")
 		}
 		if ch := c.Cache; ch != nil {
 			back, p50, p90 := term.Text("?"), term.Text(""), term.Text("")
@@ -272,13 +280,23 @@ func (p *page) cache(r *Report) {
 			if ch.AfterP50NS > 0 {
 				p50, p90 = span(ch.AfterP50NS), span(ch.AfterP90NS)
 			}
-			p.line(term.Right(p.pages(ch.Added), 10), term.Right(p.pages(ch.Evicted), 11), term.Right(back, 16),
-				term.Right(p50, 11), term.Right(p90, 8), "  ", term.Elide(name(&c.Place), max(p.Width-58, 12)))
+			figures := p.cacheColumns(p.pages(ch.Added), p.pages(ch.Evicted), back, p50, p90)
+			p.line(figures, "  ", term.Elide(name(&c.Place), max(p.Width-term.Width(figures)-2, 12)))
 		}
 		if t := c.Thrash; t != nil {
 			p.thrash(c, t)
 		}
 	}
+}
+
+func (p *page) cacheColumns(added, evicted, back, p50, p90 term.Text) term.Text {
+	switch {
+	case p.slim():
+		return term.Right(added, 10) + term.Right(back, 16)
+	case p.narrow():
+		return term.Right(added, 10) + term.Right(evicted, 11) + term.Right(back, 16)
+	}
+	return term.Right(added, 10) + term.Right(evicted, 11) + term.Right(back, 16) + term.Right(p50, 11) + term.Right(p90, 8)
 }
 
 func (p *page) thrash(c *Container, t *Thrash) {

@@ -156,7 +156,7 @@ const indent = 9 // columns of "1023 MiB" and a space
 
 func (w *Writer) place(p *place) {
 	w.line("")
-	w.line("%s  %s, %s minor and %s major faults", term.Elide(term.Clean(cmp.Or(p.name, "?")), w.opt.Width-50),
+	w.line("%s  %s, %s minor and %s major faults", term.Elide(term.Clean(cmp.Or(p.name, "?")), max(w.opt.Width-50, 16)),
 		unit.Bytes(p.bytes), unit.Count(p.minor), unit.Count(p.major))
 	if p.naked > 0 {
 		w.line("  %s of it without a stack", unit.Percent(p.naked, p.bytes))
@@ -174,10 +174,19 @@ func (w *Writer) place(p *place) {
 	slices.SortFunc(functions, func(a, b *function) int {
 		return cmp.Or(cmp.Compare(b.flat, a.flat), cmp.Compare(b.total, a.total), cmp.Compare(a.name, b.name))
 	})
-	w.line("  %*s  %*s  %s", indent+5, "touched by it", indent+5, "with callees", "function")
+	// The share of callees is left out where names need the room.
+	narrow := w.opt.Width < 60
+	total := "  " + fmt.Sprintf("%*s", indent+5, "with callees")
+	if narrow {
+		total = ""
+	}
+	w.line("  %*s%s  %s", indent+5, "touched by it", total, "function")
 	for _, f := range functions[:min(len(functions), w.opt.Functions)] {
-		w.line("  %*s %4s  %*s %4s  %s", indent, amount(f.flat), unit.Percent(f.flat, p.bytes), indent, amount(f.total), unit.Percent(f.total, p.bytes),
-			term.Elide(term.Clean(f.name), w.opt.Width-36))
+		if !narrow {
+			total = fmt.Sprintf("  %*s %4s", indent, amount(f.total), unit.Percent(f.total, p.bytes))
+		}
+		w.line("  %*s %4s%s  %s", indent, amount(f.flat), unit.Percent(f.flat, p.bytes), total,
+			term.Elide(term.Clean(f.name), max(w.opt.Width-20-len(total), 4)))
 	}
 	if more := len(functions) - w.opt.Functions; more > 0 {
 		w.line("  …and %s more", unit.Count(uint64(more)))
@@ -192,7 +201,7 @@ func (w *Writer) place(p *place) {
 	for _, s := range paths[:min(len(paths), w.opt.Stacks)] {
 		w.line("  %*s %4s  in %s", indent, amount(s.bytes), unit.Percent(s.bytes, p.bytes), term.Clean(s.comm))
 		for _, f := range s.frames {
-			w.line("  %*s %4s    %s", indent, "", "", term.Elide(term.Clean(f), w.opt.Width-22))
+			w.line("  %*s %4s    %s", indent, "", "", term.Elide(term.Clean(f), max(w.opt.Width-22, 4)))
 		}
 	}
 	if more := len(paths) - w.opt.Stacks; more > 0 {

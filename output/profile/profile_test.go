@@ -88,6 +88,16 @@ LOST 3 samples or records: the figures are too low
 	}
 }
 
+// Where there is little room it is the names that are kept.
+func TestNarrow(t *testing.T) {
+	got := render(t, Options{Width: 40}, faults("/shop", "app", 60, "", event.Frame{Function: "fill"}))
+	for _, want := range []string{"\n/shop  15.0 MiB, ", "  touched by it  function\n", "   15.0 MiB 100%  fill\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 // Whatever names are, lines stay within their width and steer no terminal.
 func TestHostileNames(t *testing.T) {
 	name := strings.Repeat("x\x1b[2J\n世", 50)
