@@ -23,7 +23,7 @@ func TestSufficient(t *testing.T) {
 		reader := g.start(slices.Repeat([]string{"read=" + file + ",65536,seq,64"}, 5000)...)
 		waitFor(x, func(events []event.Event) (bool, bool) {
 			sum, _ := traffic(events, g.path)
-			return true, sum.Added > 10*size*mib/4096 && slices.ContainsFunc(events, func(e event.Event) bool {
+			return true, sum.Added > 5*size*mib/4096 && slices.ContainsFunc(events, func(e event.Event) bool {
 				v, ok := e.(*event.Thrash)
 				return ok && v.State == event.StateBegin
 			})
