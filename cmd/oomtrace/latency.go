@@ -20,7 +20,8 @@ import (
 
 const latencyHelp = `Tells where time goes in reclaim: whose tasks stalled, how long and why, at what times, which threads,
 whose page cache was evicted by whom, and whether it came straight back. Traces live until ^C or for
-the time of -d, or reads captures (of oomtrace -w with -e stalls,reclaim,throttle,cache,thrash).
+the time of -d, or reads captures (of oomtrace -w with -e stalls,reclaim,throttle,cache,thrash). The
+times of a container's tasks are added up, so its share of wall time can be above 100 %.
 
 usage: oomtrace latency [flags]                 live; needs root, or what doctor names
        oomtrace latency [flags] FILE...         over captures or -o json, also compressed; - for stdin

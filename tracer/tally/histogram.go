@@ -69,30 +69,8 @@ func (h Histogram) Below(limit uint64) uint64 {
 	return n
 }
 
-// Quantile is the upper end of the bucket that holds the q-th part of the
-// values, 0 when there are none.
-func (h Histogram) Quantile(q float64) uint64 {
-	left := uint64(q * float64(h.Count()))
-	for i, c := range h {
-		if left < uint64(c) {
-			_, upper := bounds(i)
-			return upper
-		}
-		left -= uint64(c)
-	}
-	return h.end()
-}
-
-// end is where the last bucket that is not empty ends.
-func (h Histogram) end() uint64 {
-	for i := len(h) - 1; i >= 0; i-- {
-		if h[i] != 0 {
-			_, upper := bounds(i)
-			return upper
-		}
-	}
-	return 0
-}
+// Quantile is what package event calls so of the bars.
+func (h Histogram) Quantile(q float64) uint64 { return event.Quantile(h.Bars(1), q) }
 
 // Bars gives the buckets that are not empty, each with the end of the one before
 // it, which says where it begins. A unit of the histogram is so many of the

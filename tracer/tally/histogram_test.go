@@ -46,7 +46,7 @@ func TestBars(t *testing.T) {
 	for _, c := range []struct {
 		q    float64
 		want uint64
-	}{{0, 1}, {0.2, 1}, {0.3, 2}, {0.4, 10}, {0.5, 10}, {0.9, 26}, {1, 26}} {
+	}{{0, 1}, {0.3, 1}, {0.31, 2}, {0.4, 2}, {0.5, 10}, {0.6, 10}, {0.61, 26}, {1, 26}} {
 		if got := h.Quantile(c.q); got != c.want {
 			t.Errorf("quantile %v is %d, want %d", c.q, got, c.want)
 		}
