@@ -162,7 +162,7 @@ func of(all map[string]*Container, p Place) *Container {
 	k := p.key()
 	if all[k] == nil {
 		if len(all) >= maxContainers {
-			shrink(all, func(c *Container) uint64 { return uint64(c.StalledNS) + uint64(c.Count) })
+			shrink(all, (*Container).weight)
 		}
 		all[k] = &Container{Place: p, kinds: make(map[kindKey]*Kind), heat: newHeat()}
 	}
@@ -173,11 +173,22 @@ func (c *Collector) other(g *event.Cgroup, ct *event.Container) *Container {
 	return of(c.others, c.place(g, ct))
 }
 
+// weight says which containers are kept when there are too many.
+func (ct *Container) weight() uint64 {
+	n := uint64(ct.StalledNS) + ct.Count + uint64(ct.Kills)
+	if ct.Cache != nil {
+		n += ct.Cache.Evicted
+	}
+	return n
+}
+
 // shrink drops the smaller half of what is kept.
 func shrink[K comparable, V any](all map[K]*V, size func(*V) uint64) {
 	sizes := sortedSizes(all, size)
-	middle := sizes[len(sizes)/2]
-	maps.DeleteFunc(all, func(_ K, v *V) bool { return size(v) <= middle })
+	half := len(sizes) / 2
+	middle := sizes[half]
+	maps.DeleteFunc(all, func(_ K, v *V) bool { return size(v) < middle })
+	maps.DeleteFunc(all, func(_ K, v *V) bool { return len(all) > half && size(v) == middle })
 }
 
 // kind gives where stalls of one kind are added up.

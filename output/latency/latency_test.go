@@ -247,6 +247,22 @@ func TestSort(t *testing.T) {
 	}
 }
 
+// Of more containers than are kept the larger stay, whatever made them large.
+func TestMany(t *testing.T) {
+	c := New()
+	cache := func(name string, evicted uint64) {
+		c.Add(&event.Cache{Meta: meta(event.TypeCache, 0), IntervalNS: 1e9, Cgroup: &event.Cgroup{Path: name}, Added: evicted, Evicted: evicted})
+	}
+	cache("/large", 1000)
+	for i := range 3 * maxContainers {
+		cache(fmt.Sprint("/", i), 1)
+	}
+	c.Add(&event.OOMKill{Meta: meta(event.TypeOOMKill, 0), Victim: event.Candidate{Actor: event.Actor{Cgroup: &event.Cgroup{Path: "/large"}}}})
+	if r := c.Report(Options{Sort: "evicted"}); r.Containers[0].Label != "/large" || r.Containers[0].Cache.Evicted != 1000 || r.MoreContainers < maxContainers/2-10 {
+		t.Errorf("%+v and %d more", r.Containers[0], r.MoreContainers)
+	}
+}
+
 // A long trace has columns for all of its time, only wider ones.
 func TestHeat(t *testing.T) {
 	h := newHeat()
