@@ -96,7 +96,7 @@ func logRange(buckets []event.Bucket) (low, high float64) {
 		}
 		begin = b.UpTo
 	}
-	return low, high
+	return low, max(high, low+1) // the largest figures are rounded to one
 }
 
 // histogram draws bars whose area has no meaning but whose height is the count:

@@ -349,6 +349,14 @@ func TestHostile(t *testing.T) {
 	}
 }
 
+// Figures that are the same once they are rounded leave an axis its length.
+func TestHistogramOfHugeFigures(t *testing.T) {
+	p := histogram([]event.Bucket{{UpTo: math.MaxInt64}, {UpTo: 1 << 63, Count: 1}})
+	if len(p.Boxes) != 1 || len(p.X) == 0 || len(p.X) > 9 {
+		t.Errorf("%d bars, %d ticks", len(p.Boxes), len(p.X))
+	}
+}
+
 // The page loads nothing.
 func TestHTML(t *testing.T) {
 	var b bytes.Buffer
