@@ -124,7 +124,7 @@ fuzz: ## run every fuzz test for FUZZTIME=10s
 	@grep -rHoE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' bpf cmd output tracer | sed 's/:func / /' | \
 	while read -r file name; do \
 		echo "== $$name in $$(dirname "$$file")"; \
-		$(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME); \
+		$(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x; \
 	done
 
 .PHONY: bench
