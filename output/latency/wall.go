@@ -112,7 +112,8 @@ func (c *Collector) walls() map[string]int64 {
 	case len(hosts) == 1:
 		r.Host = hosts[0]
 	case len(hosts) > 1:
-		r.Hosts, r.Kernel = hosts, ""
+		// A stream without a header does not say of which it is.
+		r.Hosts, r.Kernel = slices.DeleteFunc(hosts, func(h string) bool { return h == "" }), ""
 	}
 	return walls
 }
