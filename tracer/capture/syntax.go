@@ -1,5 +1,7 @@
 package capture
 
+import "github.com/oomtrace/oomtrace/tracer/event/jsonl"
+
 // What follows walks over JSON without reading it: of most lines nothing but the
 // head is wanted, and encoding/json takes several times as long to tell whether
 // the rest is valid. It accepts exactly what json.Valid does.
@@ -84,7 +86,8 @@ func member(b []byte, i int) int {
 }
 
 func quoted(b []byte, i int) int {
-	for i++; i < len(b); i++ {
+	i++
+	for i += jsonl.Text(b[i:]); i < len(b); i++ {
 		switch c := b[i]; {
 		case c == '"':
 			return i + 1

@@ -187,7 +187,7 @@ func (q *quick) quoted() (from, to int, ok bool) {
 		return 0, 0, false
 	}
 	ascii := true
-	for i := q.at; i < len(q.text); i++ {
+	for i := q.at + Text(q.line[q.at:]); i < len(q.text); i++ {
 		switch c := q.text[i]; {
 		case c == '"':
 			from, to, q.at = q.at, i, i+1

@@ -53,7 +53,7 @@ func (w *Writer) WriteLine(line []byte) error {
 }
 
 func (w *Writer) put(line []byte) error {
-	if !printable(line) {
+	if !printable(line[:len(line)-1]) {
 		w.safe = AppendPrintable(w.safe[:0], line)
 		line = w.safe
 	}
@@ -76,17 +76,6 @@ func utc(e event.Event) event.Event {
 		e.(*event.Lost).Since = lost.Since.UTC()
 	}
 	return e
-}
-
-// printable reports whether line, its final newline aside, is plain ASCII text:
-// nearly every line is.
-func printable(line []byte) bool {
-	for _, c := range line[:len(line)-1] {
-		if c < ' ' || c >= 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // AppendPrintable appends a line of JSON, with escapes for what encoding/json lets
