@@ -172,35 +172,38 @@ func (p *pipeline) piece(part part) piece {
 	rest, number := part.lines, 0
 	for len(rest) > 0 {
 		number++
-		f := &fragment{offset: part.pos, number: number}
+		f := fragment{offset: part.pos, number: number}
 		if part.plain {
 			f.offset, f.number = part.pos+int64(len(part.lines)-len(rest)), 0
 		}
 		f.text, rest, f.whole = bytes.Cut(rest, []byte{'\n'})
 		switch {
 		case number == 1:
-			out.head = f
+			out.head = f.kept()
 			out.records = make([]Record, 0, bytes.Count(rest, []byte{'\n'}))
 		case !f.whole:
-			out.tail = f
+			out.tail = f.kept()
 		default:
-			if r := f.record(); r != nil && (r.err != nil || p.wants(r)) {
-				out.records = append(out.records, *r)
+			out.records = append(out.records, Record{}) // read in its place
+			if r := &out.records[len(out.records)-1]; !f.record(r) || r.err == nil && !p.wants(r) {
+				out.records = out.records[:len(out.records)-1]
 			}
 		}
 	}
 	return out
 }
 
-// record reads the head of a line; nil for an empty one.
-func (f *fragment) record() *Record {
+func (f fragment) kept() *fragment { return &f }
+
+// record reads the head of a line; false for an empty one.
+func (f *fragment) record(r *Record) bool {
 	line := bytes.TrimSpace(f.text)
 	if len(line) == 0 {
-		return nil
+		return false
 	}
-	r := newRecord(line)
+	*r = newRecord(line)
 	r.offset, r.number = f.offset, f.number
-	return &r
+	return true
 }
 
 func (p *pipeline) wants(r *Record) bool {
@@ -226,9 +229,10 @@ func (p *pipeline) deliver(yield func(*Record, error) bool) {
 		if begun == nil {
 			return true
 		}
-		r := begun.record()
+		r := new(Record)
+		some := begun.record(r)
 		begun = nil
-		return r == nil || r.err == nil && !p.wants(r) || give(r)
+		return !some || r.err == nil && !p.wants(r) || give(r)
 	}
 	add := func(f *fragment) bool {
 		switch {
