@@ -270,6 +270,9 @@ type pace struct {
 	begun time.Time
 }
 
+// longestWait is as good as for ever.
+const longestWait = 100 * 365 * 24 * time.Hour
+
 // wait returns when an event is due; false when the replay is to end.
 func (p *pace) wait(ctx context.Context, r *capture.Record) bool {
 	if ctx.Err() != nil {
@@ -281,7 +284,8 @@ func (p *pace) wait(ctx context.Context, r *capture.Record) bool {
 	if p.first.IsZero() {
 		p.first, p.begun = r.End(), time.Now()
 	}
-	due := p.begun.Add(time.Duration(float64(r.End().Sub(p.first)) / p.speed))
+	after := float64(r.End().Sub(p.first)) / p.speed
+	due := p.begun.Add(time.Duration(min(after, float64(longestWait)))) // more than a Duration holds would be the past
 	if left := time.Until(due); left > 0 {
 		select {
 		case <-time.After(left):

@@ -41,6 +41,14 @@ func TestPace(t *testing.T) {
 		if p.wait(ctx, &capture.Record{Type: event.TypeReclaim, Time: at.Add(24 * time.Hour)}) || time.Since(began) != 3*time.Second+time.Minute {
 			t.Errorf("not interrupted after %v", time.Since(began))
 		}
+		// Slower than a Duration can tell is not as fast as can be.
+		ctx, cancel = context.WithCancel(t.Context())
+		began, p = time.Now(), pace{speed: 1e-300}
+		time.AfterFunc(time.Hour, cancel)
+		first, second := &capture.Record{Type: event.TypeReclaim, Time: at}, &capture.Record{Type: event.TypeReclaim, Time: at.Add(time.Second)}
+		if !p.wait(ctx, first) || p.wait(ctx, second) || time.Since(began) != time.Hour {
+			t.Errorf("at %v: %v", p.speed, time.Since(began))
+		}
 	})
 }
 

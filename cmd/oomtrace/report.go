@@ -163,11 +163,12 @@ func reportCommand(ctx context.Context, e *env, args []string) error {
 }
 
 // killTime is the kill that a recorder's file is named by: what follows it within
-// seconds is in the file too.
+// seconds is in the file too. No place is in the name when it has no letter that a
+// file's name may have.
 func killTime(name string) time.Time {
-	at, _, ok := strings.Cut(filepath.Base(name), "-kill-")
+	at, rest, ok := strings.Cut(filepath.Base(name), "-kill")
 	t, err := time.Parse("20060102T150405.000Z", at)
-	if !ok || err != nil {
+	if !ok || err != nil || !strings.HasPrefix(rest, "-") && !strings.HasPrefix(rest, ".") {
 		return time.Time{}
 	}
 	return t

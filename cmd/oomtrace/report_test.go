@@ -167,6 +167,7 @@ func TestReportKillTime(t *testing.T) {
 	want := time.Date(2026, 11, 24, 19, 44, 48, 643e6, time.UTC)
 	for name, want := range map[string]time.Time{
 		"a/20261124T194448.643Z-kill-checkout.zst": want, "20261124T194448.643Z-kill-.zst": want,
+		"20261124T194448.643Z-kill.zst": want, "20261124T194448.643Z-kill-2.zst": want, "20261124T194448.643Z-killer-kill.zst": {},
 		"a/20261124T194448.643Z-thrash-x.zst": {}, "x-kill-y": {}, "": {}, "-": {}, "trace.zst": {},
 	} {
 		if got := killTime(name); !got.Equal(want) {

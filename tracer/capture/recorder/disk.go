@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -257,7 +258,7 @@ func (d *disk) scanIncidents() error {
 			d.kept = append(d.kept, kept{name, st.Size()})
 		}
 	}
-	d.sortKept()
+	slices.SortFunc(d.kept, func(a, b kept) int { return strings.Compare(a.name, b.name) })
 	d.retain(0)
 	return nil
 }

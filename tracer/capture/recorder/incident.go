@@ -296,8 +296,9 @@ func (d *disk) grow(p *pin, b []byte) error {
 // end closes the incidents whose time is over.
 func (d *disk) end(now time.Time) {
 	d.pins = slices.DeleteFunc(d.pins, func(p *pin) bool {
-		// The last frames may still be open.
-		if now.Before(p.until.Add(slack)) {
+		// The last frames may still be open. One that failed waits for nothing, for
+		// the next in its place would join it, though the disk may be well again.
+		if p.err == nil && now.Before(p.until.Add(slack)) {
 			return false
 		}
 		if err := d.finish(p); err != nil {
@@ -333,10 +334,10 @@ func (d *disk) finish(p *pin) error {
 	if err != nil {
 		return err
 	}
+	// It is the newest, whatever the clock, and so its name, says.
 	d.kept = append(d.kept, kept{name, p.size})
 	size := p.size
 	p.size = 0 // it counts as kept from now on
-	d.sortKept()
 	d.retain(0)
 	what := p.trigger
 	if p.place != "" {
@@ -372,10 +373,6 @@ func publish(temp, name string) (string, error) {
 	defer dir.Close()
 	_ = dir.Sync() // not every file system can
 	return final, nil
-}
-
-func (d *disk) sortKept() {
-	slices.SortFunc(d.kept, func(a, b kept) int { return strings.Compare(a.name, b.name) })
 }
 
 func (d *disk) incidentBytes() int64 {

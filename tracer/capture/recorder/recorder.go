@@ -305,7 +305,7 @@ func (r *Recorder) work() {
 		case f, more := <-r.frames:
 			if !more {
 				r.disk.begin(r.takePins())
-				r.disk.end(time.Now().Add(time.Hour)) // all of them
+				r.disk.end(time.Now().Add(r.opts.After + time.Hour)) // all of them
 				return
 			}
 			r.disk.take(f)
