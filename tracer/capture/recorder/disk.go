@@ -191,8 +191,12 @@ func full(err error) bool {
 // plain strips the path off an error of a file whose directory is named already.
 func plain(err error) error {
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	var link *os.LinkError
+	switch {
+	case errors.As(err, &path):
 		return path.Err
+	case errors.As(err, &link):
+		return link.Err
 	}
 	return err
 }

@@ -158,9 +158,8 @@ func (p *pin) fail(err error) {
 	}
 }
 
-// start makes the file, under another name, and copies the frames of the time
-// before.
-func (d *disk) start(p *pin) error {
+// create makes the file, under another name.
+func (d *disk) create(p *pin) error {
 	dir := filepath.Join(d.Dir, incidentDir)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -173,14 +172,33 @@ func (d *disk) start(p *pin) error {
 	p.temp = filepath.Join(dir, "."+name+suffix+part)
 	for n := 2; ; n++ {
 		var err error
-		p.file, err = os.OpenFile(p.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err == nil {
-			break
-		}
-		if !os.IsExist(err) || n > 99 {
+		p.file, err = os.OpenFile(p.temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err == nil || !os.IsExist(err) || n > 99 {
 			return err
 		}
 		p.temp = filepath.Join(dir, fmt.Sprintf(".%s-%d%s%s", name, n, suffix, part))
+	}
+}
+
+// restore makes the file anew when somebody has removed it: what is in it is
+// there as long as it is open.
+func (d *disk) restore(p *pin) error {
+	old := p.file
+	if st, err := old.Stat(); err != nil || linked(st) {
+		return err
+	}
+	defer old.Close()
+	if err := d.create(p); err != nil {
+		return err
+	}
+	_, err := io.Copy(p.file, io.NewSectionReader(old, 0, p.size))
+	return err
+}
+
+// start makes the file and copies the frames of the time before.
+func (d *disk) start(p *pin) error {
+	if err := d.create(p); err != nil {
+		return err
 	}
 	since := p.moment.Add(-d.Before)
 	first := slices.IndexFunc(d.ring.index, func(r ref) bool { return !r.to.Before(since) })
@@ -315,7 +333,7 @@ func (d *disk) finish(p *pin) error {
 	if p.file == nil {
 		return p.err
 	}
-	defer p.file.Close()
+	defer func() { p.file.Close() }()
 	if p.short > 0 && p.err == nil {
 		l := losses{count: p.short, since: p.to, why: "the budget of incidents is used up"}
 		p.fail(d.grow(p, d.pack.Pack(nil, line(l.event()))))
@@ -326,6 +344,9 @@ func (d *disk) finish(p *pin) error {
 	}
 	if p.err != nil {
 		d.Say("incident %s is not complete: %v", p.name, plain(p.err))
+	}
+	if err := d.restore(p); err != nil {
+		return err
 	}
 	if err := p.file.Sync(); err != nil {
 		return err

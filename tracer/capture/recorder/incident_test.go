@@ -68,3 +68,27 @@ func TestFailedIncident(t *testing.T) {
 		t.Errorf("kept are %q; said:\n%s", got, s.all())
 	}
 }
+
+// An incident that is being written survives its directory, and so do those that
+// have joined it.
+func TestRemovedIncident(t *testing.T) {
+	dir, s := filepath.Join(t.TempDir(), "rec"), new(said)
+	o := options(dir, s)
+	o.After = time.Hour
+	r := start(t, o)
+	write(t, r, kill("first", "web"))
+	until(t, "the incident begins", func() bool {
+		names, err := filepath.Glob(filepath.Join(dir, incidentDir, ".*"+part))
+		return err == nil && len(names) == 1
+	})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	write(t, r, kill("second", "web"))
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := incidentsIn(t, files(t, dir, incidentDir)); len(got) != 2 || got[0] != "first" || got[1] != "second" {
+		t.Errorf("kept are %q; said:\n%s", got, s.all())
+	}
+}
