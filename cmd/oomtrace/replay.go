@@ -92,6 +92,7 @@ type input struct {
 	events atomic.Int64 // read, taken or not
 	damage int          // how often it was told
 	broken bool
+	newer  bool // its schema, which was told
 }
 
 // player is a replay that goes on.
@@ -216,7 +217,7 @@ func (p *player) play() error {
 		streams[i] = capture.NewStream(p.records(in))
 		defer streams[i].Close()
 		if r, _ := streams[i].Head(); r != nil {
-			in.heading(r)
+			p.heading(in, r)
 		}
 		hosts[in.host] = true
 	}
@@ -227,7 +228,7 @@ func (p *player) play() error {
 		in := p.inputs[i]
 		r, _ := s.Head()
 		if r.Type == event.TypeHeader {
-			in.heading(r)
+			p.heading(in, r)
 			if told[string(r.Line)] {
 				continue // it stands at the head of each segment
 			}
@@ -252,13 +253,17 @@ func (p *player) play() error {
 }
 
 // heading notes whose events follow.
-func (in *input) heading(r *capture.Record) {
+func (p *player) heading(in *input, r *capture.Record) {
 	if r.Type != event.TypeHeader {
 		return
 	}
 	if e, err := r.Event(); err == nil {
 		if h, ok := e.(*event.Header); ok {
 			in.host = h.Host
+			if h.Schema > event.Schema && !in.newer {
+				in.newer = true
+				p.say("%s: its schema is %d, this version knows %d: what is shown may be wrong; a newer oomtrace reads it", in.name, h.Schema, event.Schema)
+			}
 		}
 	}
 }

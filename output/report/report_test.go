@@ -53,6 +53,20 @@ func render(t testing.TB, format string, all ...*Story) string {
 	return buf.String()
 }
 
+// A capture of a later schema is told with that doubt.
+func TestNewerSchema(t *testing.T) {
+	for schema, want := range map[int]int{event.Schema: 0, event.Schema + 1: 1} {
+		h := header()
+		h.Schema = schema
+		for _, format := range []string{"text", "markdown", "html"} {
+			out := strings.Join(strings.Fields(render(t, format, stories(t, Options{}, h, kill(0, "k1"))...)), " ")
+			if got := strings.Count(out, "what is said here may be wrong"); got != want {
+				t.Errorf("schema %d as %s: told %d times", schema, format, got)
+			}
+		}
+	}
+}
+
 // What a story says, in figures.
 func TestStory(t *testing.T) {
 	all := stories(t, Options{}, stream()...)

@@ -30,6 +30,9 @@ func (s *Story) sources() []sourceRow {
 		if h.CgroupVersion != 0 {
 			t += ", cgroup v" + strconv.Itoa(h.CgroupVersion)
 		}
+		if h.Schema > event.Schema {
+			t += "; its schema is " + strconv.Itoa(h.Schema) + ", this version knows " + strconv.Itoa(event.Schema) + ": what is said here may be wrong"
+		}
 		add("input", t)
 	}
 	if w := s.Window; w != nil {
