@@ -313,7 +313,8 @@ func (d *disk) grow(p *pin, b []byte) error {
 
 // end closes the incidents whose time is over.
 func (d *disk) end(now time.Time) {
-	d.pins = slices.DeleteFunc(d.pins, func(p *pin) bool {
+	// A copy: what ends has the sizes of all added up.
+	d.pins = slices.DeleteFunc(slices.Clone(d.pins), func(p *pin) bool {
 		// The last frames may still be open. One that failed waits for nothing, for
 		// the next in its place would join it, though the disk may be well again.
 		if p.err == nil && now.Before(p.until.Add(slack)) {

@@ -92,3 +92,39 @@ func TestRemovedIncident(t *testing.T) {
 		t.Errorf("kept are %q; said:\n%s", got, s.all())
 	}
 }
+
+// When some incidents end and others go on, each is counted once: no older one has
+// to go for them.
+func TestEndsCountOnce(t *testing.T) {
+	s := new(said)
+	o := options(t.TempDir(), s)
+	o.KeepIncidentBytes = 1 << 20
+	d, err := openDisk(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for _, c := range []struct {
+		place string
+		size  int
+		after time.Duration
+	}{{"oldest", 8 << 10, -time.Hour}, {"ends", 8 << 10, -time.Minute}, {"goes on", 600 << 10, time.Hour}, {"ends too", 8 << 10, -time.Minute}} {
+		p := &pin{moment: now, trigger: Kill, place: c.place}
+		d.begin([]*pin{p})
+		if err := d.grow(p, make([]byte, c.size)); err != nil {
+			t.Fatal(err)
+		}
+		p.until = now.Add(c.after)
+		if c.place == "oldest" {
+			d.end(now)
+		}
+	}
+	d.end(now)
+	if len(d.kept) != 3 || len(d.pins) != 1 || s.count("removed") != 0 {
+		t.Errorf("kept are %v, %d go on; said:\n%s", d.kept, len(d.pins), s.all())
+	}
+	d.end(now.Add(2 * time.Hour))
+	if err := d.close(); err != nil {
+		t.Fatal(err)
+	}
+}
