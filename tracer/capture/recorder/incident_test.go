@@ -77,9 +77,13 @@ func TestRemovedIncident(t *testing.T) {
 	o.After = time.Hour
 	r := start(t, o)
 	write(t, r, kill("first", "web"))
-	until(t, "the incident begins", func() bool {
+	until(t, "what came before is in the file", func() bool {
 		names, err := filepath.Glob(filepath.Join(dir, incidentDir, ".*"+part))
-		return err == nil && len(names) == 1
+		if err != nil || len(names) != 1 {
+			return false
+		}
+		st, err := os.Stat(names[0])
+		return err == nil && st.Size() > 0
 	})
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
