@@ -146,15 +146,7 @@ func (s *scanner) feed(text []byte) {
 				return
 			}
 			start := at + bytes.LastIndexByte(text[at:hit], '\n') + 1
-			if isField(text[start:]) {
-				// The fields before it say when it was.
-				if n := bytes.LastIndex(text[at:start], []byte("\n\n")); n >= 0 {
-					start = at + n + 2
-				} else {
-					start = at
-				}
-			}
-			at = start
+			at += entryStart(text[at:], start-at)
 		}
 		end := bytes.IndexByte(text[at:], '\n')
 		if end < 0 {
@@ -175,6 +167,10 @@ func (s *scanner) line(raw []byte) {
 		return
 	}
 	r := parse(line, &s.opt)
+	if s.pending != nil && r.fragment && s.pending.sequence == r.sequence {
+		s.pending.text += r.text
+		return
+	}
 	if s.pending != nil && !r.prefixed && s.pending.prefixed && !s.pending.whole && len(s.pending.text) < maxLine && r.text != "" {
 		// Lines that are cut are all as wide as the widest.
 		s.broken = s.broken || s.pending.joint < s.widest

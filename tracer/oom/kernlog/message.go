@@ -11,7 +11,7 @@ func (s *scanner) message(rec *record) {
 	if m == "" {
 		return
 	}
-	if comm, rest, ok := strings.Cut(m, " invoked oom-killer:"); ok && strings.Contains(rest, "gfp_mask=0x") {
+	if comm, rest, ok := strings.Cut(m, " invoked oom-killer:"); ok && strings.Contains(rest, "gfp_mask=0x") && (rec.prefixed || onlyHead(rest)) {
 		if comm, ok = headComm(comm, rec); ok {
 			r := s.open(rec)
 			r.header(comm, strings.TrimLeft(rest, " "), rec)
@@ -45,6 +45,14 @@ func (s *scanner) message(rec *record) {
 	}
 }
 
+// onlyHead reports whether a text has only what the kernel puts behind "invoked
+// oom-killer:", and no sentence that goes on.
+func onlyHead(rest string) bool {
+	return !strings.ContainsFunc(rest, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(" =_|(),-", c)
+	})
+}
+
 // openers are lines that begin a report whose head is missing.
 var openers = []string{
 	"oom-kill:constraint=", "Task in /", "memory: usage ", "memory+swap: usage ", "swap: usage ", "kmem: usage ",
@@ -53,16 +61,27 @@ var openers = []string{
 
 // headComm is the name of the task in front of "invoked oom-killer".
 func headComm(comm string, rec *record) (string, bool) {
-	if rec.prefixed && len(comm) <= maxComm || len(comm) <= maxName {
-		return comm, true
+	if nameLen(comm) <= maxName {
+		return comm, !programTag(comm)
 	}
 	// Longer than any name: somebody's sentence, or behind a date of an unknown
 	// shape; then the line with the process tells.
 	return "", !rec.prefixed && dateLike(comm)
 }
 
-// maxComm is how long a name can be: that of a kernel thread.
-const maxComm = 63
+// maxComm is how long a name can be in a log that writes bytes as \x1b or #033.
+const maxComm = 4 * maxName
+
+// nameLen is how long a name is that may have its bytes written so.
+func nameLen(s string) int {
+	n := len(s)
+	for i := 0; i+3 < len(s); i++ {
+		if s[i:i+2] == `\x` || s[i] == '#' && digits(s[i+1:i+4]) {
+			n, i = n-3, i+3
+		}
+	}
+	return n
+}
 
 // dateLike tells a prefix of an unknown shape from a sentence.
 func dateLike(p string) bool { return innocent(p) && clockIn(p) }

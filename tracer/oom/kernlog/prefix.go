@@ -13,7 +13,7 @@ func (r *record) strip(o *Options) bool {
 	if p == "" {
 		return false
 	}
-	return r.priority(p) || r.bracket(p, o) || r.facility(p) || r.wall.IsZero() && r.date(p, o) || r.tag(p)
+	return r.priority(p) || r.bracket(p, o) || r.facility(p) || r.wall.IsZero() && r.date(p, o) || r.fields5424(p) || r.numbered(p) || r.tag(p) || r.before(p)
 }
 
 // priority is <4>, with the version of RFC 5424 behind it.
@@ -22,11 +22,112 @@ func (r *record) priority(p string) bool {
 		return false
 	}
 	n, rest, ok := strings.Cut(p[1:], ">")
-	if _, err := strconv.ParseUint(n, 10, 16); !ok || err != nil {
+	priority, err := strconv.ParseUint(n, 10, 16)
+	if !ok || err != nil {
 		return false
 	}
-	r.text = strings.TrimPrefix(rest, "1 ")
+	r.foreign = r.foreign || priority>>3 != 0
+	r.text, r.rfc5424 = strings.CutPrefix(rest, "1 ")
 	return true
+}
+
+// fields5424 is what RFC 5424 has between the date and the text: host, name,
+// process, kind of message, structured data.
+func (r *record) fields5424(p string) bool {
+	f := strings.SplitN(p, " ", 5)
+	if len(f) < 5 || !r.dated || r.tagged || !r.rfc5424 && (f[1] != "kernel" || f[2] != "-" && !digits(f[2])) {
+		return false
+	}
+	text, ok := structured(f[4])
+	if !ok {
+		return false
+	}
+	r.host, r.tagged, r.foreign = f[0], true, r.foreign || f[1] != "kernel"
+	r.text = oneLine(strings.TrimPrefix(strings.TrimPrefix(text, " "), "\ufeff"))
+	return true
+}
+
+// structured gives what follows structured data: "-", or elements in brackets.
+func structured(s string) (rest string, ok bool) {
+	if rest, ok = strings.CutPrefix(s, "-"); ok {
+		return rest, rest == "" || rest[0] == ' '
+	}
+	for strings.HasPrefix(s, "[") {
+		end := 1
+		for ; end < len(s) && s[end] != ']'; end++ {
+			if s[end] == '\\' {
+				end++
+			}
+		}
+		if end >= len(s) {
+			return "", false
+		}
+		s, ok = s[end+1:], true
+	}
+	return s, ok
+}
+
+// numbered is the name of a file and the number of a line, as grep puts them
+// before a line, or the length of it.
+func (r *record) numbered(p string) bool {
+	if r.prefixed {
+		return false
+	}
+	for i := 1; i < min(len(p), 120) && p[i-1] != '\t'; i++ {
+		if p[i-1] == ' ' {
+			if p[i] != '<' || !digits(p[:i-1]) {
+				return false
+			}
+		} else if p[i-1] != ':' && p[i-1] != '-' || !uptimeIn(p[i:]) && !datedLine(p[i:]) {
+			continue
+		}
+		r.text = p[i:]
+		return true
+	}
+	return false
+}
+
+// before is what consoles and collectors put before a line that says itself where
+// the kernel's begins: a prompt, the name of a stream.
+func (r *record) before(p string) bool {
+	if r.prefixed && !r.dated || r.tagged {
+		return false
+	}
+	for i := 1; i < min(len(p), 120); i++ {
+		if p[i] == '[' && uptimeIn(p[i:]) && (innocent(p[:i]) || strings.HasSuffix(p[:i], " login: ")) {
+			r.text = p[i:]
+			return true
+		}
+	}
+	return false
+}
+
+// uptimeIn tells "[  123.456789]", with whatever else dmesg has in the brackets.
+func uptimeIn(p string) bool {
+	var r record
+	return p[0] == '[' && r.bracket(p, &Options{}) && r.hasUptime
+}
+
+// datedLine tells a line that begins with a date.
+func datedLine(p string) bool {
+	var r record
+	return p[0] != ' ' && r.date(p, &Options{})
+}
+
+// foreignTag reports whether text is "HOST TAG: " or "HOST TAG[PID]: ", as syslog
+// has it behind a date: then it is another program's.
+func foreignTag(p string) bool {
+	host, rest, ok := strings.Cut(p, " ")
+	tag, _, colon := strings.Cut(rest, ": ")
+	return ok && colon && tag != "" && !strings.ContainsAny(host, ":[") && !strings.ContainsAny(tag, " :") || programTag(p)
+}
+
+// programTag reports whether text is "TAG[PID]: ", as programs begin what they
+// write into the kernel's log.
+func programTag(p string) bool {
+	tag, pid, ok := strings.Cut(p, "[")
+	pid, _, closed := strings.Cut(pid, "]: ")
+	return ok && closed && tag != "" && digits(pid) && !strings.ContainsAny(tag, " :")
 }
 
 // bracket is an uptime, a caller or a date in brackets. What else stands in
@@ -51,10 +152,15 @@ func (r *record) bracket(p string, o *Options) bool {
 		r.uptime, r.hasUptime = time.Duration(s)*time.Second+time.Duration(us)*time.Microsecond, true
 	case (in[0] == 'T' || in[0] == 'C') && digits(in[1:]):
 		r.caller = in
+	case in[0] == '+' && isUptime && digits(seconds[1:]) && digits(micros):
+		// dmesg -e: the time since the line before
 	case clockIn(in):
 		if r.wall.IsZero() {
-			r.wall = parseDate(in, o)
+			date, _, _ := strings.Cut(in, " <") // dmesg -d: likewise
+			r.wall = parseDate(date, o)
 		}
+	case len(in) > 5 && in[len(in)-6] == ' ' && clockIn(in[len(in)-5:]+":00"):
+		// dmesg -e: a date to the minute
 	default:
 		return false
 	}
@@ -86,14 +192,15 @@ func (r *record) facility(p string) bool {
 // tag is "host kernel: ", with whatever else of a date is before it.
 func (r *record) tag(p string) bool {
 	window := p[:min(len(p), 160)]
-	for _, tag := range []string{"kernel: ", "kernel:", "kernel - - - ", "kernel - - "} {
+	for _, tag := range []string{"kernel: ", "kernel:", "kernel[0]: ", "kernel - - - ", "kernel - - "} {
 		i := strings.Index(window, tag)
-		if i < 0 || i > 0 && p[i-1] != ' ' || !innocent(p[:i]) {
+		if i < 0 || i > 0 && p[i-1] != ' ' && p[i-1] != '\t' || !innocent(p[:i]) {
 			continue
 		}
 		if f := strings.Fields(p[:i]); len(f) > 0 {
 			r.host = f[len(f)-1]
 		}
+		r.tagged = true
 		r.text = oneLine(p[i+len(tag):])
 		return true
 	}
@@ -103,7 +210,7 @@ func (r *record) tag(p string) bool {
 // innocent reports whether text may be a date and a host, not somebody's
 // sentence that quotes the kernel.
 func innocent(p string) bool {
-	return len(p) <= 120 && !strings.ContainsAny(p, "\"'=(){}") && !strings.Contains(p, ": ") && !strings.HasSuffix(p, ":")
+	return len(p) <= 120 && !strings.ContainsAny(p, "\"'=(){}]") && !strings.Contains(p, ": ") && !strings.HasSuffix(p, ":")
 }
 
 // clockIn finds hh:mm:ss.
@@ -140,10 +247,13 @@ func (r *record) date(p string, o *Options) bool {
 	}
 	rest := p
 	for range words {
-		rest = strings.TrimLeft(rest, " ")
-		_, rest, _ = strings.Cut(rest, " ")
+		rest = strings.TrimLeft(rest, " \t")
+		rest = rest[max(strings.IndexAny(rest+" ", " \t"), 0):]
 	}
-	r.wall = parseDate(strings.TrimSpace(p[:len(p)-len(rest)]), o)
+	date := strings.ReplaceAll(strings.TrimSpace(p[:len(p)-len(rest)]), "\t", " ")
+	r.wall = parseDate(date, o)
+	// dmesg --time-format iso has a comma, and neither host nor tag behind it.
+	r.dated = !strings.Contains(date, ",")
 	r.text = rest
 	return true
 }

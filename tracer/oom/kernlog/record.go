@@ -27,8 +27,13 @@ type record struct {
 	host     string
 	caller   string // T1234 or C1, where the kernel tells it
 	prefixed bool   // it was clear where the text begins
+	dated    bool   // a date is before it, as in syslog
+	rfc5424  bool   // what follows the date is in the order of RFC 5424
+	tagged   bool   // the kernel's tag is before it
 	whole    bool   // it came from a source that does not wrap
 	foreign  bool   // somebody else's than the kernel's
+	sequence string // of a record that netconsole sent in pieces
+	fragment bool   // it is not the first of them
 	width    int    // of the line as it stood
 	joint    int    // width of the last line joined to it
 }
@@ -53,6 +58,9 @@ func unquote(line string) string {
 	line = strings.TrimRight(line, "\r")
 	for strings.HasPrefix(line, ">") {
 		line = strings.TrimPrefix(line[1:], " ")
+	}
+	if rest, ok := strings.CutPrefix(strings.TrimPrefix(line, "\x1e"), "data: "); ok || rest != line {
+		line = rest // journalctl -o json-sse, json-seq
 	}
 	if strings.IndexByte(line, 0x1b) >= 0 {
 		line = uncolor(line)
@@ -82,13 +90,14 @@ func parse(line string, o *Options) *record {
 	r := &record{line: line, width: len(line), joint: len(line)}
 	switch {
 	case strings.HasPrefix(line, "{"):
-		r.fromJSON(line)
+		r.fromJSON(line, o)
 	case r.fromKmsg(line):
 	default:
 		r.text = line
 		for r.strip(o) {
 			r.prefixed = true
 		}
+		r.foreign = r.foreign || r.dated && !r.tagged && !r.hasUptime && foreignTag(r.text)
 	}
 	if !o.Boot.IsZero() && r.hasUptime && r.wall.IsZero() {
 		r.wall = o.Boot.Add(r.uptime)
@@ -97,13 +106,16 @@ func parse(line string, o *Options) *record {
 }
 
 // fromKmsg reads a record of /dev/kmsg or netconsole:
-// priority,sequence,microseconds,flags[,key=value];text
+// [release,]priority,sequence,microseconds,flags[,key=value];text
 func (r *record) fromKmsg(line string) bool {
 	if line == "" || line[0] < '0' || line[0] > '9' {
 		return false
 	}
 	head, text, ok := strings.Cut(line, ";")
 	f := strings.Split(head, ",")
+	if len(f) > 4 && strings.Contains(f[0], ".") {
+		f = f[1:]
+	}
 	if !ok || len(f) < 4 {
 		return false
 	}
@@ -116,6 +128,18 @@ func (r *record) fromKmsg(line string) bool {
 	for _, extra := range f[4:] {
 		if caller, ok := strings.CutPrefix(extra, "caller="); ok {
 			r.caller = caller
+		}
+		if strings.HasPrefix(extra, "ncfrag=") {
+			r.sequence, r.fragment = f[1], !strings.HasPrefix(extra, "ncfrag=0/")
+		}
+	}
+	if before, _, ok := strings.Cut(head, ",ncfrag="); ok {
+		// Packets have no newline between them.
+		pieces := strings.Split(text, before+",ncfrag=")
+		text = pieces[0]
+		for _, piece := range pieces[1:] {
+			_, piece, _ = strings.Cut(piece, ";")
+			text += piece
 		}
 	}
 	r.uptime, r.hasUptime = time.Duration(us)*time.Microsecond, true

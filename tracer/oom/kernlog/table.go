@@ -142,7 +142,7 @@ func (r *report) parseRow(m string) (t row, ok bool) {
 	if t.comm = strings.TrimRight(rest, " "); t.comm == "" {
 		t.comm = rest
 	}
-	return t, len(t.comm) <= maxName
+	return t, nameLen(t.comm) <= maxName
 }
 
 // find gives the row of a thread or process; nil when the log has none.
