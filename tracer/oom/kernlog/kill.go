@@ -3,6 +3,7 @@ package kernlog
 import (
 	"strconv"
 	"strings"
+	"time"
 )
 
 // kill is a line "Killed process".
@@ -21,9 +22,7 @@ type kill struct {
 func (s *scanner) killLine(m string, rec *record) bool {
 	r := s.stream(rec)
 	if strings.HasPrefix(m, "Tasks in ") && strings.HasSuffix(m, " are going to be killed due to memory.oom.group set") {
-		if r != nil && len(r.kills) > 0 {
-			r.group, r.idle = true, 0
-		}
+		s.groupLine(r, rec)
 		return true
 	}
 	message, rest := "", ""
@@ -52,7 +51,7 @@ func (s *scanner) killLine(m string, rec *record) bool {
 		return false
 	}
 	k.stamp = rec.stamp
-	if r == nil || len(r.kills) > 0 && !r.group {
+	if r == nil || len(r.kills) > 0 && !r.goesOn(&k, message) {
 		if r != nil && r.kills[0].pid == k.pid {
 			return true // told twice
 		}
@@ -62,16 +61,47 @@ func (s *scanner) killLine(m string, rec *record) bool {
 	return true
 }
 
+// groupLine is what follows the kill of the process that was chosen, when its
+// group is to follow it.
+func (s *scanner) groupLine(r *report, rec *record) {
+	if r == nil || len(r.kills) == 0 {
+		return
+	}
+	if last := len(r.kills) - 1; r.group && last > 0 {
+		// What looked like one of the group before was chosen itself.
+		k := r.kills[last]
+		r.kills = r.kills[:last]
+		memcg := r.memcg
+		r = s.open(rec)
+		k.reason, r.memcg = reasonChosen, memcg
+		r.at, r.kills = k.stamp, append(r.kills, k)
+	}
+	r.group, r.idle = true, 0
+}
+
+// goesOn reports whether a kill can be of the same group as those before.
+func (r *report) goesOn(k *kill, message string) bool {
+	if !r.group || r.memcg != strings.HasPrefix(message, "Memory cgroup") && message != "" {
+		return false
+	}
+	before := &r.kills[len(r.kills)-1]
+	return !k.hasUptime || !before.hasUptime || k.uptime-before.uptime < groupPause
+}
+
+// groupPause is more than what lies between two kills of a group, however slow
+// the console.
+const groupPause = 2 * time.Second
+
 // announces reports whether a message is one that the kernel puts before a kill.
 func announces(message string) bool {
 	message = strings.TrimSuffix(strings.TrimSpace(message), ":")
-	return message == "" || message == "Out of memory" || message == "Memory cgroup out of memory" ||
+	return message == "" || message == "Out of memory" || message == "Out of Memory" || message == "Memory cgroup out of memory" ||
 		message == "Out of memory (oom_kill_allocating_task)" || strings.HasPrefix(message, "No available memory ")
 }
 
 // afterDate drops a date of an unknown shape.
 func afterDate(p string) string {
-	for _, start := range []string{"Memory cgroup out of memory", "Out of memory", "No available memory "} {
+	for _, start := range []string{"Memory cgroup out of memory", "Out of memory", "Out of Memory", "No available memory "} {
 		if i := strings.Index(p, start); i >= 0 && (i == 0 || dateLike(p[:i])) {
 			return p[i:]
 		}
@@ -96,7 +126,7 @@ func (s *scanner) killsNext(r *report, message, rest string, rec *record) bool {
 		}
 		return true
 	}
-	if message == "" || !strings.Contains(after, "sacrifice child") && !strings.Contains(after, "or a child") {
+	if message == "" || !strings.Contains(after, "sacrifice child") && !strings.Contains(after, "or a child") && !strings.Contains(after, "and children") {
 		return false
 	}
 	if r == nil || len(r.kills) > 0 {
@@ -139,7 +169,7 @@ func (r *report) announce(message string) {
 		r.constraint = "CONSTRAINT_CPUSET"
 	case strings.HasPrefix(message, "No available memory (MPOL_BIND)"):
 		r.constraint = "CONSTRAINT_MEMORY_POLICY"
-	case strings.HasPrefix(message, "Out of memory"):
+	case strings.HasPrefix(message, "Out of memory"), strings.HasPrefix(message, "Out of Memory"): // the latter until 2.6.16
 		r.plainOOM = true
 	}
 }
@@ -187,11 +217,6 @@ func parseKill(s string) (k kill, ok bool) {
 	}
 	k.anon, k.file, k.shmem = kib(figures, "anon-rss:"), kib(figures, "file-rss:"), kib(figures, "shmem-rss:")
 	k.tables = kib(figures, "pgtables:")
-	// 5.4 wrote bytes there and called them kB. No table takes more than what it
-	// maps.
-	if k.tables != nil && (k.total == nil || *k.tables > *k.total+1024) {
-		k.tables = nil
-	}
 	if _, uid, found := strings.Cut(figures, "UID:"); found {
 		k.setUID(leadingDigits(uid))
 	}
@@ -257,12 +282,16 @@ func (r *report) oomKill(m string) {
 	} else {
 		return
 	}
-	if i := strings.Index(rest, ",task_memcg="); i >= 0 {
-		r.victimIn = rest[i+12:]
-		rest = rest[:i]
+	// A path, or a cpuset's name, that has either in it makes both doubtful.
+	const domain, task = ",oom_memcg=", ",task_memcg="
+	if strings.Count(rest, domain) > 1 || strings.Count(rest, task) > 1 {
+		return
 	}
-	if i := strings.Index(rest, ",oom_memcg="); i >= 0 {
-		r.domain = rest[i+11:]
+	if before, path, ok := strings.Cut(rest, task); ok {
+		rest, r.victimIn = before, path
+	}
+	if _, path, ok := strings.Cut(rest, domain); ok {
+		r.domain = path
 	}
 }
 
@@ -297,8 +326,8 @@ func nodeList(s string) string {
 // Where more than one name is possible, the table must have the one.
 func (r *report) splitTask(s string) string {
 	var names []string
-	for at := max(len(s)-len(",task=")-maxName, 0); at < len(s); at++ {
-		if name, ok := strings.CutPrefix(s[at:], ",task="); ok {
+	for at := max(len(s)-len(",task=")-maxComm, 0); at < len(s); at++ {
+		if name, ok := strings.CutPrefix(s[at:], ",task="); ok && nameLen(name) <= maxName {
 			names = append(names, name)
 		}
 	}

@@ -11,6 +11,10 @@ func (s *scanner) message(rec *record) {
 	if m == "" {
 		return
 	}
+	if rest, ok := strings.CutPrefix(m, "oom-killer: gfp_mask=0x"); ok { // before 2.6.16
+		s.open(rec).header("", "gfp_mask=0x"+rest, rec)
+		return
+	}
 	if comm, rest, ok := strings.Cut(m, " invoked oom-killer:"); ok && strings.Contains(rest, "gfp_mask=0x") && (rec.prefixed || onlyHead(rest)) {
 		if comm, ok = headComm(comm, rec); ok {
 			r := s.open(rec)
@@ -22,10 +26,7 @@ func (s *scanner) message(rec *record) {
 		return
 	}
 	r := s.stream(rec)
-	if r != nil && len(r.kills) > 0 {
-		return // nothing more belongs to it
-	}
-	opener := false
+	opener := head(m, rec.alt) != nil
 	for _, start := range openers {
 		at := strings.Index(m, start)
 		if at == 0 || at > 0 && !rec.prefixed && dateLike(m[:at]) {
@@ -33,17 +34,23 @@ func (s *scanner) message(rec *record) {
 			break
 		}
 	}
-	if opener || head(m, rec.alt) != nil {
-		if r == nil {
-			r = s.open(rec)
-		}
-		r.detail(m, rec)
+	switch {
+	case r == nil && opener:
+		r = s.open(rec)
+	case r == nil, r.over() && !opener:
 		return
+	case r.over():
+		// The report of the next kill, without its head; or a line of this one that
+		// comes late.
+		prior := r.kills[0].pid
+		r = s.open(rec)
+		r.prior = prior
 	}
-	if r != nil {
-		r.detail(m, rec)
-	}
+	r.detail(m, rec)
 }
+
+// over reports whether the kernel has said all: the kill is its last line.
+func (r *report) over() bool { return len(r.kills) > 0 }
 
 // onlyHead reports whether a text has only what the kernel puts behind "invoked
 // oom-killer:", and no sentence that goes on.
@@ -55,9 +62,12 @@ func onlyHead(rest string) bool {
 
 // openers are lines that begin a report whose head is missing.
 var openers = []string{
-	"oom-kill:constraint=", "Task in /", "memory: usage ", "memory+swap: usage ", "swap: usage ", "kmem: usage ",
+	"oom-kill:constraint=", "Task in /", limitReached, "memory: usage ", "memory+swap: usage ", "swap: usage ", "kmem: usage ",
 	"Memory cgroup stats", "Tasks state (memory",
 }
+
+// limitReached stands for "Task in" (4.x) where no task is at issue.
+const limitReached = "Memory limit reached of cgroup "
 
 // headComm is the name of the task in front of "invoked oom-killer".
 func headComm(comm string, rec *record) (string, bool) {
@@ -95,6 +105,8 @@ func (r *report) detail(m string, rec *record) {
 		r.late = rec.stamp
 	case strings.HasPrefix(m, "Task in "):
 		r.taskIn(m)
+	case strings.HasPrefix(m, limitReached+"/"):
+		r.memcg, r.domain, r.inStack = true, m[len(limitReached):], false
 	case strings.Contains(m, "usage ") && r.usage(m):
 	case strings.HasPrefix(m, "Memory cgroup stats"):
 		r.statsHead(m)
@@ -192,7 +204,7 @@ func (r *report) cpuLine(m string) bool {
 	if !ok || end < 0 {
 		return true
 	}
-	if comm := rest[:end]; r.comm == "" || r.comm == comm {
+	if comm := strings.TrimSuffix(rest[:end], " Kdump: loaded"); r.comm == "" || r.comm == comm {
 		r.comm = comm
 	}
 	f := strings.Fields(rest[end:])

@@ -273,9 +273,17 @@ func epoch(s string) bool {
 	return ok && len(a) == 10 && len(b) == 6 && digits(a) && digits(b)
 }
 
-// zoneWord counts a zone at f[i] as a word of the date.
+// zoneWord counts a zone at f[i] as a word of the date. What may be a host's name
+// is a zone where one follows.
 func zoneWord(f []string, i int) int {
-	if i < len(f) && (f[i] == "UTC" || f[i] == "CET" || f[i] == "CEST" || f[i] == "GMT" || len(f[i]) == 5 && strings.ContainsAny(f[i][:1], "+-") && digits(f[i][1:])) {
+	if i >= len(f) {
+		return 0
+	}
+	z := f[i]
+	switch {
+	case z == "UTC" || z == "GMT" || z == "CET" || z == "CEST", (len(z) == 5 || len(z) == 3) && (z[0] == '+' || z[0] == '-') && digits(z[1:]):
+		return 1
+	case len(z) >= 3 && len(z) <= 5 && strings.Trim(z, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" && i+2 < len(f) && strings.HasPrefix(f[i+2], "kernel"):
 		return 1
 	}
 	return 0
@@ -292,7 +300,7 @@ func parseDate(s string, o *Options) time.Time {
 		s = s[i+1:] // the day of the week, in whatever language
 	}
 	s = strings.Replace(s, ",", ".", 1)
-	for _, layout := range []string{"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z0700"} {
+	for _, layout := range []string{"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05 Z0700", "2006-01-02 15:04:05 Z07"} {
 		if t, err := time.Parse(layout, s); err == nil {
 			return t.UTC()
 		}
@@ -304,6 +312,13 @@ func parseDate(s string, o *Options) time.Time {
 	}
 	if o.Location == nil {
 		return time.Time{}
+	}
+	if i := strings.LastIndexByte(s, ' '); i > 0 && i+1 < len(s) && s[i+1] >= 'A' {
+		// A zone's name says which it is only where it is the local one.
+		t, err := time.ParseInLocation("2006-01-02 15:04:05", s[:i], o.Location)
+		if name, _ := t.Zone(); err == nil && name == s[i+1:] {
+			return t.UTC()
+		}
 	}
 	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02 15:04:05", time.ANSIC, "2 Jan 2006 15:04:05"} {
 		if t, err := time.ParseInLocation(layout, s, o.Location); err == nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -45,6 +46,7 @@ type report struct {
 	index                     map[int32]int // of rows, by pid
 	indexed                   int           // how many of them are in index
 	victim                    kill          // as oom-kill: has it
+	prior                     int32         // the victim of the report before, where this has no head
 	kills                     []kill
 	chosen                    int32 // by an older kernel, which may kill a child instead
 	spared                    bool
@@ -53,7 +55,9 @@ type report struct {
 
 // telling reports whether this is known to be a report. Pieces from the middle
 // of one do not suffice.
-func (r *report) telling() bool { return r.headed || r.summed || len(r.kills) > 0 }
+func (r *report) telling() bool {
+	return r.headed || r.summed && r.victim.pid != r.prior || len(r.kills) > 0
+}
 
 // when is the moment of the kill, else the best that is known.
 func (r *report) when() stamp {
@@ -173,10 +177,19 @@ func (r *report) trigger() (t event.Trigger) {
 		return t
 	}
 	t.Comm, t.UID, t.GFPFlags, t.Order, t.Stack = r.comm, r.uid, r.gfp, r.order, r.stack
+	switch {
+	case r.order != nil && *r.order < 0:
+		t.InvokedBy, t.InvokedBySource = event.InvokedBySysrq, event.SourceKmsg
+	case slices.ContainsFunc(r.stack, func(frame string) bool { return strings.HasPrefix(frame, "memory_max_write+") }):
+		t.InvokedBy, t.InvokedBySource = event.InvokedByLimitWrite, event.SourceKmsg
+	}
 	if r.tid == 0 {
 		return t
 	}
 	t.PID, t.TID = r.tid, r.tid
+	if t.InvokedBy != "" {
+		return t // it need not be in the table
+	}
 	if row := r.find(r.tid); row != nil {
 		t.PID = row.tgid
 		return t
@@ -240,7 +253,8 @@ func (r *report) cgroup(path string, o *Options) (*event.Cgroup, *event.Containe
 	switch {
 	case r.swap.known:
 		g.Version = 2
-	case r.memsw.known || r.kmem.known:
+	// Until 5.2 version 2 has these lines too, and counts nothing there.
+	case r.kmem.known && r.kmem.usage > 0, r.memsw.known && r.memsw.usage >= max(r.memory.usage, 1), r.kernel > 0 && r.kernel < 4005:
 		g.Version = 1
 	}
 	if o.Container == nil {

@@ -79,6 +79,12 @@ func (r *report) candidate(t *row, page, total uint64, o *Options) (c event.Cand
 	return c
 }
 
+// inKiB reports whether the line of a kill has the size of page tables in KiB, as
+// it says. 5.4 wrote bytes there, which are always a multiple of a page.
+func (r *report) inKiB(tables *uint64) bool {
+	return tables != nil && (r.kernel > 5004 || *tables%4096 != 0)
+}
+
 // fillVictim tells of the process that was chosen: first what the line of its
 // kill says, then the table.
 func (r *report) fillVictim(e *event.OOMKill, page, total uint64, o *Options) {
@@ -112,7 +118,7 @@ func (r *report) fillVictim(e *event.OOMKill, page, total uint64, o *Options) {
 	if v.AnonRSS != nil || v.FileRSS != nil || v.ShmemRSS != nil {
 		v.ResidentSum = nil
 	}
-	if v.PageTables == nil {
+	if v.PageTables == nil && r.inKiB(k.tables) {
 		set(&v.PageTables, k.tables)
 	}
 	if k.adj != nil {
