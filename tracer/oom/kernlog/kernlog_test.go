@@ -196,6 +196,7 @@ func FuzzRead(f *testing.F) {
 	for _, format := range append(slices.Clip(formats), further...) {
 		f.Add([]byte(format.of(fixture(f, "linux-6.18-v1.log"))))
 	}
+	f.Add([]byte("Killed:\u00a0\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for e, err := range Read(bytes.NewReader(text), testOptions) {
 			if err != nil || e.Killed == nil || e.Incident == "" {

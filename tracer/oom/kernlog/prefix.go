@@ -230,6 +230,8 @@ func (r *record) date(p string, o *Options) bool {
 	f := strings.Fields(p[:min(len(p), 80)])
 	var words int
 	switch {
+	case len(f) == 0: // spaces of other scripts
+		return false
 	case len(f) > 1 && epoch(f[0]) && !strings.HasPrefix(p, "["):
 		words = 1
 	case len(f[0]) >= 19 && isoDay(f[0]) && clockIn(f[0]):
