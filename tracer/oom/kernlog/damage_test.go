@@ -1,8 +1,10 @@
 package kernlog
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"regexp"
 	"slices"
@@ -268,6 +270,47 @@ func TestInterleaved(t *testing.T) {
 	}
 }
 
+// Lines that come in another order, as by UDP, but say when they were logged.
+func TestReordered(t *testing.T) {
+	for _, name := range []string{"linux-6.12-v2.log", "linux-7.3-v2.log", "linux-6.18-v1.log", "old-3.10.log"} {
+		log := fixture(t, name)
+		want := plains(t, log)
+		for seed := range uint64(20) {
+			r := rand.New(rand.NewPCG(seed, 1))
+			var moments []string // lines of the same microsecond stay together
+			var at []float64
+			var last, place int64
+			for line := range strings.Lines(log) {
+				m := uptimeOf.FindStringSubmatch(strings.TrimSuffix(line, "\n"))
+				us, _ := strconv.ParseInt(m[1]+m[2], 10, 64)
+				if us == last {
+					moments[len(moments)-1] += line
+					continue
+				}
+				if place++; us-last > 50_000 {
+					place += 5 // what is far apart does not change places
+					at = append(at, float64(place))
+				} else {
+					at = append(at, float64(place)+3*r.Float64())
+				}
+				moments, last = append(moments, line), us
+			}
+			order := make([]int, len(moments))
+			for i := range order {
+				order[i] = i
+			}
+			slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(at[a], at[b]) })
+			var mixed strings.Builder
+			for _, i := range order {
+				mixed.WriteString(moments[i])
+			}
+			if got := plains(t, mixed.String()); !reflect.DeepEqual(got, want) {
+				t.Errorf("%s %d:\n%v\n%v", name, seed, got, want)
+			}
+		}
+	}
+}
+
 func TestRepeated(t *testing.T) {
 	log := fixture(t, "linux-6.12-v2.log")
 	if got := len(readText(t, log+log)); got != 3 {
@@ -302,12 +345,12 @@ func TestOneRecord(t *testing.T) {
 	stats := regexp.MustCompile(`(?s)(Memory cgroup stats for /box:)\n(.*?)(\[ *[\d.]+\] Tasks state)`)
 	m := stats.FindStringSubmatch(log)
 	body := strings.TrimSuffix(regexp.MustCompile(`(?m)^\[ *[\d.]+\] `).ReplaceAllString(m[2], ""), "\n")
-	const at = "[    3.025000] "
+	const at = "[    3.027746] "
 	for name, as := range map[string]string{
 		"indented":   at + strings.ReplaceAll(body, "\n", "\n               ") + "\n",
 		"as syslog":  "Nov 23 10:00:00 h kernel: " + at + strings.ReplaceAll(body, "\n", "#012") + "\n",
-		"as kmsg":    "6,900,3025000,-;" + strings.ReplaceAll(body, "\n", `\x0a`) + "\n",
-		"as journal": `{"_TRANSPORT":"kernel","_SOURCE_MONOTONIC_TIMESTAMP":"3025000","MESSAGE":` + quoted(body) + "}\n",
+		"as kmsg":    "6,900,3027746,-;" + strings.ReplaceAll(body, "\n", `\x0a`) + "\n",
+		"as journal": `{"_TRANSPORT":"kernel","_SOURCE_MONOTONIC_TIMESTAMP":"3027746","MESSAGE":` + quoted(body) + "}\n",
 	} {
 		text := stats.ReplaceAllLiteralString(log, m[1]+"\n"+as+m[3])
 		if name == "as syslog" {

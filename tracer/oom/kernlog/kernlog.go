@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"io"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -97,6 +98,8 @@ const (
 	maxLines = 1000
 	// patience is how many lines of other things a report may be interrupted by.
 	patience = 2000
+	// maxHeld is by how many lines one may come late.
+	maxHeld = 8
 	// afterKill is the same once its victim is killed.
 	afterKill = 64
 )
@@ -115,6 +118,7 @@ type scanner struct {
 	streams []*report // open, oldest first
 	pending *record   // may go on in the next line
 	export  *exported // a journal entry of which the end is to come
+	held    []*record // the last, as one that is older may come yet
 	widest  int       // of the lines of the open reports
 	broken  bool      // long lines are broken at blanks
 	ready   []*event.OOMKill
@@ -122,7 +126,9 @@ type scanner struct {
 	nth     int
 }
 
-func (s *scanner) active() bool { return len(s.streams) > 0 || s.pending != nil || s.export != nil }
+func (s *scanner) active() bool {
+	return len(s.streams) > 0 || s.pending != nil || s.export != nil || len(s.held) > 0
+}
 
 // feed takes whole lines.
 func (s *scanner) feed(text []byte) {
@@ -196,16 +202,49 @@ func hasNeedle(line []byte) bool {
 	return false
 }
 
-// flush handles the line that is complete now.
+// flush handles the line that is complete now. Lines that say when they were
+// logged are put in order, as far as they are but a few apart.
 func (s *scanner) flush() {
-	if r := s.pending; r != nil {
-		s.pending = nil
-		if !r.foreign {
-			s.message(r)
-			s.keep(r)
-		}
-		s.age()
+	r := s.pending
+	if r == nil {
+		return
 	}
+	s.pending = nil
+	if r.foreign || !r.hasUptime {
+		s.release(0)
+		s.take(r)
+		return
+	}
+	i := len(s.held)
+	for i > 0 && r.late(s.held[i-1]) {
+		i--
+	}
+	s.held = slices.Insert(s.held, i, r)
+	s.release(maxHeld)
+}
+
+// late reports whether a record is older than one that came before it, but not of
+// an earlier boot.
+func (r *record) late(before *record) bool {
+	return r.uptime < before.uptime && before.uptime-r.uptime < time.Second && r.host == before.host && r.caller == before.caller
+}
+
+// release takes all but the last so many records that are held.
+func (s *scanner) release(but int) {
+	for len(s.held) > but {
+		r := s.held[0]
+		s.held = slices.Delete(s.held, 0, 1)
+		s.take(r)
+	}
+}
+
+// take reads a record.
+func (s *scanner) take(r *record) {
+	if !r.foreign {
+		s.message(r)
+		s.keep(r)
+	}
+	s.age()
 }
 
 // keep remembers a line that has just been taken into a report.
@@ -235,6 +274,7 @@ func (s *scanner) age() {
 func (s *scanner) finish() {
 	s.endEntry()
 	s.flush()
+	s.release(0)
 	for len(s.streams) > 0 {
 		s.close(s.streams[0])
 	}
