@@ -240,6 +240,9 @@ func (s *scanner) release(but int) {
 
 // take reads a record.
 func (s *scanner) take(r *record) {
+	if open := s.stream(r); open != nil && !r.foreign && r.stamp.precedes(open.at) {
+		s.close(open) // of another boot, or of a log with the newest first
+	}
 	if !r.foreign {
 		s.message(r)
 		s.keep(r)

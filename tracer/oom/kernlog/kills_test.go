@@ -76,6 +76,21 @@ func TestHeadless(t *testing.T) {
 	}
 }
 
+// What is from before a report began is not of it: another boot, or a log with the
+// newest first.
+func TestBackwards(t *testing.T) {
+	const date = "Mar  3 04:11:%02d h kernel: %s\n"
+	for name, text := range map[string]string{
+		"next boot":    dmesg(500, headLine) + dmesg(5, killLine(7, "x")),
+		"newest first": fmt.Sprintf(date, 20, headLine) + fmt.Sprintf(date, 10, killLine(7, "x")),
+	} {
+		kills := readText(t, text)
+		if len(kills) != 2 || kills[0].Victim.PID != 0 || kills[1].Trigger.Comm != "" {
+			t.Errorf("%s: %s", name, lines(t, kills))
+		}
+	}
+}
+
 // Who wrote a limit need not be below it: its process is not looked for there.
 func TestLimitWrite(t *testing.T) {
 	kills := readText(t, dmesg(5, strings.Replace(headLine, "foo", "sh", 1), "CPU: 0 PID: 1234 Comm: sh Not tainted 6.1.0 #1", "Call Trace:",

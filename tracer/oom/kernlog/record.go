@@ -15,6 +15,14 @@ type stamp struct {
 
 func (s stamp) known() bool { return s.hasUptime || !s.wall.IsZero() }
 
+// precedes reports whether a moment is clearly before another.
+func (s stamp) precedes(t stamp) bool {
+	if s.hasUptime && t.hasUptime {
+		return t.uptime-s.uptime >= time.Second
+	}
+	return !s.wall.IsZero() && !t.wall.IsZero() && t.wall.Sub(s.wall) >= time.Second
+}
+
 // record is one line of the kernel's log without what precedes the kernel's own
 // text.
 type record struct {
