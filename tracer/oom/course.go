@@ -11,6 +11,8 @@ const (
 	// which the first and the last are kept. long is the time over which memory
 	// that has not grown is level.
 	enough, few, long = 4, 3, 10 * time.Second
+	// loading is longer than programs mostly take to read what they work on.
+	loading = 10 * time.Minute
 	// storming is how young a process is that counts as new.
 	storming = 10 * time.Second
 )
@@ -199,10 +201,21 @@ func slopeOf(at []time.Duration, need []uint64) (float64, bool) {
 // anonymousGrew tells whether what grew is anonymous memory, though something
 // else that was there all along may be more.
 func anonymousGrew(c *Case, k *kinds) bool {
-	if len(c.Window) == 0 || !k.whole {
+	return len(c.Window) > 0 && k.outgrew(&c.Window[0], k.shmem, c.Window[0].Shmem)
+}
+
+// anonymousOutgrew tells the same against the kernel's memory and page cache.
+func anonymousOutgrew(c *Case, k *kinds) bool {
+	if len(c.Window) == 0 {
 		return false
 	}
 	first := &c.Window[0]
-	anon, shmem := k.anon-min(first.Anon, k.anon), k.shmem-min(first.Shmem, k.shmem)
-	return anon > k.usage/4 && shmem < anon/4
+	return k.outgrew(first, k.kernel+k.cache, first.Usage-min(first.Anon+first.Shmem, first.Usage))
+}
+
+// outgrew tells whether anonymous memory has grown by much since the first
+// reading, and another kind, from before to now, by next to nothing.
+func (k *kinds) outgrew(first *Point, now, before uint64) bool {
+	anon, other := k.anon-min(first.Anon, k.anon), now-min(before, now)
+	return k.whole && anon > k.usage/4 && other < anon/4
 }

@@ -48,7 +48,7 @@ func tmpfs(c *Case, k *kinds) *finding {
 	if !k.split {
 		confidence = lessSure(confidence)
 	}
-	f := &finding{cause: event.CauseTmpfs, confidence: confidence}
+	f := &finding{cause: event.CauseTmpfs, confidence: unwatched(c, k, confidence)}
 	f.say(fmt.Sprintf("Files in a tmpfs or shared memory are %s of the %s in use (%s). They count as cache but live nowhere else: without swap they cannot be taken back.",
 		size(k.shmem), size(k.usage), percent(k.shmem, k.usage)))
 	if mapped, ok := c.resident(func(t *event.TaskMemory) *uint64 { return t.ShmemRSS }); ok {
@@ -59,7 +59,7 @@ func tmpfs(c *Case, k *kinds) *finding {
 			f.say("Processes have " + size(mapped) + " of it mapped, each counted: POSIX or System V shared memory, or memfds.")
 		}
 	}
-	f.growth(c)
+	f.growth(c, k)
 	f.remedy = "To do: find who writes there (du on the tmpfs mounts of the container, ipcs -m), bound it with the size option of the mount or sizeLimit, or raise the limit by what it is meant to hold."
 	return f
 }
@@ -68,10 +68,10 @@ func tmpfs(c *Case, k *kinds) *finding {
 // part. The evidence says what.
 func kernelMemory(c *Case, k *kinds) *finding {
 	confidence, ok := k.most(k.kernel)
-	if !ok {
+	if !ok || anonymousOutgrew(c, k) {
 		return nil
 	}
-	f := &finding{cause: event.CauseKernelMemory, confidence: confidence}
+	f := &finding{cause: event.CauseKernelMemory, confidence: unwatched(c, k, confidence)}
 	f.say(fmt.Sprintf("The kernel's own memory on behalf of these processes is %s of the %s in use (%s).", size(k.kernel), size(k.usage), percent(k.kernel, k.usage)))
 	parts, estimated := c.kernelParts()
 	rest := k.kernel
@@ -106,7 +106,7 @@ func kernelMemory(c *Case, k *kinds) *finding {
 		}
 		f.say(s)
 	}
-	f.growth(c)
+	f.growth(c, k)
 	f.remedy = "To do: " + kernelRemedy(top.name, c)
 	return f
 }
@@ -188,14 +188,15 @@ func kernelRemedy(top string, c *Case) string {
 // pinnedCache: page cache is the largest part, or large, and could not be dropped.
 func pinnedCache(c *Case, k *kinds) *finding {
 	confidence, ok := k.most(k.cache)
-	if k.pinned < k.usage/4 || k.pinned < k.cache/2 || !ok && k.pinned < k.anon {
+	if k.pinned < k.usage/4 || k.pinned < k.cache/2 || !ok && k.pinned < k.anon || anonymousOutgrew(c, k) {
 		return nil
 	}
 	if !ok {
 		confidence = event.ConfidenceMedium
 	}
-	f := &finding{cause: event.CausePageCachePinned, confidence: confidence}
+	f := &finding{cause: event.CausePageCachePinned, confidence: unwatched(c, k, confidence)}
 	f.say(fmt.Sprintf("Page cache of %s was there, of %s in use, but %s of it could not be dropped.", size(k.cache), size(k.usage), size(k.pinned)))
+	f.growth(c, k)
 	if k.locked >= k.pinned/2 {
 		f.remedy = "To do: look for mlock and mlockall (VmLck in /proc/PID/status) and for ramfs; RLIMIT_MEMLOCK bounds the former. What is locked must fit below the limit."
 	} else {
@@ -217,7 +218,7 @@ func (k *kinds) why() string {
 
 // idleCache: page cache is the largest part, and nothing says why reclaim left it.
 func idleCache(c *Case, k *kinds) *finding {
-	if _, ok := k.most(k.cache); !ok {
+	if _, ok := k.most(k.cache); !ok || anonymousOutgrew(c, k) {
 		return nil
 	}
 	f := &finding{cause: event.CauseUnknown, confidence: event.ConfidenceLow}
@@ -271,7 +272,7 @@ func leak(c *Case, k *kinds) *finding {
 	}
 	f := &finding{cause: event.CauseLeak, confidence: event.ConfidenceLow}
 	switch {
-	case w.grew >= time.Minute:
+	case w.grew >= loading, w.grew >= time.Minute && c.age() > 2*w.grew:
 		f.confidence = event.ConfidenceHigh
 	case w.grew >= 5*time.Second:
 		f.confidence = event.ConfidenceMedium
@@ -280,8 +281,12 @@ func leak(c *Case, k *kinds) *finding {
 	perSecond := float64(grown) / w.grew.Seconds()
 	f.say(fmt.Sprintf("What reclaim cannot take grew from %s to %s in the last %s, %s, without a pause.", size(w.level), size(w.sum.NeedLast), span(w.grew), rate(perSecond)))
 	f.say(anonymous(c, k))
-	if f.confidence != event.ConfidenceHigh {
+	switch {
+	case f.confidence == event.ConfidenceHigh:
+	case w.grew < time.Minute:
 		f.say("Over so short a time a start-up that needs more than the limit looks the same.")
+	default:
+		f.say("A program that loads what it works on looks the same for so long.")
 	}
 	f.remedy = fmt.Sprintf("To do: look for what the process keeps (a heap profile); raising the limit only puts it off: at this pace another %s last %s.",
 		size(k.usage), span(time.Duration(float64(k.usage)/max(perSecond, 1)*float64(time.Second))))
@@ -355,9 +360,21 @@ func (f *finding) thrash(c *Case, k *kinds, w *course) {
 	}
 }
 
+// unwatched is how sure a cause other than anonymous memory is, where there is
+// much of that too and no reading says which of them grew.
+func unwatched(c *Case, k *kinds, confidence string) string {
+	if confidence == event.ConfidenceHigh && len(c.Window) == 0 && k.anon >= k.usage/4 {
+		return event.ConfidenceMedium
+	}
+	return confidence
+}
+
 // growth adds how the need has grown, where that is known.
-func (f *finding) growth(c *Case) {
+func (f *finding) growth(c *Case, k *kinds) {
 	w := courseOf(c)
+	if len(c.Window) == 0 && k.anon >= k.usage/4 {
+		f.say("Anonymous memory is another " + size(k.anon) + ": which of them grew cannot be told, there are no readings from before.")
+	}
 	if w == nil || w.grew == 0 {
 		return
 	}

@@ -92,8 +92,8 @@ func judge(c *Case) *event.Verdict {
 		return f.verdict("")
 	}
 	filled := shortage(c)
-	for _, rule := range []func(*Case) *finding{ancestorLimit, groupPolicy, swapFull} {
-		struck := rule(c)
+	for _, rule := range []func(*Case, *finding) *finding{ancestorLimit, groupPolicy, swapFull} {
+		struck := rule(c, filled)
 		if struck == nil {
 			continue
 		}

@@ -93,7 +93,7 @@ func TestJudge(t *testing.T) {
 			name: "files that cannot be evicted, known from the LRU lists",
 			c: Case{Kill: kill(&event.Figures{Usage: b(32 * mib), Limit: b(32 * mib), LRUAnon: b(11 * mib), LRUFile: b(0), Unevictable: b(20 * mib)},
 				process(7, "app", "/app", 11*mib))},
-			cause: event.CausePageCachePinned, confidence: event.ConfidenceHigh, says: []string{"20.0 MiB locked or unevictable"},
+			cause: event.CausePageCachePinned, confidence: event.ConfidenceMedium, says: []string{"20.0 MiB locked or unevictable"},
 		},
 		{
 			name: "locked memory of a process, known from the LRU lists",
@@ -153,7 +153,7 @@ func TestJudge(t *testing.T) {
 				m.Sock = b(21 * mib)
 				return Case{Kill: kill(m, process(7, "app", "/app", 9*mib))}
 			}(),
-			cause: event.CauseKernelMemory, confidence: event.ConfidenceHigh, says: []string{"sockets 21.0 MiB", "ss -tm"},
+			cause: event.CauseKernelMemory, confidence: event.ConfidenceMedium, says: []string{"sockets 21.0 MiB", "ss -tm", "another 9.00 MiB"},
 		},
 		{
 			name: "dirty page cache",
@@ -171,7 +171,7 @@ func TestJudge(t *testing.T) {
 				m.InactiveFile, m.Unevictable = b(0), b(20*mib)
 				return Case{Kill: kill(m, process(7, "app", "/app", 11*mib))}
 			}(),
-			cause: event.CausePageCachePinned, confidence: event.ConfidenceHigh, says: []string{"20.0 MiB locked or unevictable", "VmLck"},
+			cause: event.CausePageCachePinned, confidence: event.ConfidenceMedium, says: []string{"20.0 MiB locked or unevictable", "VmLck"},
 		},
 		{
 			name:  "clean page cache that reclaim left",
@@ -295,7 +295,7 @@ func TestJudge(t *testing.T) {
 		{
 			name:  "fork storm",
 			c:     Case{Kill: kill(memory(48*mib, 48*mib, 25*mib, 0, 0, 22*mib), young(118, "/app", mib)...), SinceBoot: 100 * time.Second},
-			cause: event.CauseForkStorm, confidence: event.ConfidenceHigh, says: []string{"118 of 118 processes", "called forker", "pids.max"},
+			cause: event.CauseForkStorm, confidence: event.ConfidenceMedium, says: []string{"118 of 118 processes", "called forker", "pids.max", "as many workers"},
 		},
 		{
 			name:  "as many of a kernel log, without their ages",

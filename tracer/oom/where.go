@@ -145,7 +145,7 @@ func whoseLimit(c *Case) string {
 // ancestorLimit: the limit that fired is that of a cgroup above the victim's, and
 // it is not the victim's alone: others share it, or the victim was promised
 // more by its own limit.
-func ancestorLimit(c *Case) *finding {
+func ancestorLimit(c *Case, _ *finding) *finding {
 	whose := whoseLimit(c)
 	if whose == "" {
 		return nil
@@ -230,7 +230,7 @@ func ancestorFromTable(c *Case, f *finding) *finding {
 
 // groupPolicy: all processes of a cgroup were killed together, though the one
 // that was chosen held most of what they had.
-func groupPolicy(c *Case) *finding {
+func groupPolicy(c *Case, _ *finding) *finding {
 	e := c.Kill
 	if !e.Group || len(e.Killed) < 2 {
 		return nil
@@ -251,7 +251,7 @@ func groupPolicy(c *Case) *finding {
 	switch {
 	case chosen == nil, known < len(dead):
 		f.confidence = event.ConfidenceMedium
-	case others > *chosen+get(e.Victim.Swap):
+	case others >= *chosen+get(e.Victim.Swap):
 		return nil // no single one was the matter
 	default:
 		what += ", though " + who(&e.Victim.Process) + " alone held " + size(*chosen+get(e.Victim.Swap)) + " and all others " + size(others)
@@ -262,9 +262,12 @@ func groupPolicy(c *Case) *finding {
 }
 
 // swapFull: what is in swap stands at the limit of swap, so that nothing more
-// could be moved out.
-func swapFull(c *Case) *finding {
+// could be moved out. It does not matter where what fills the memory never could.
+func swapFull(c *Case, filled *finding) *finding {
 	m := c.Kill.Domain.Memory
+	if filled.cause == event.CauseKernelMemory || filled.cause == event.CausePageCachePinned {
+		return nil
+	}
 	if m == nil || m.SwapUsage == nil || *m.SwapUsage < slack {
 		return nil
 	}
@@ -273,6 +276,8 @@ func swapFull(c *Case) *finding {
 	switch {
 	case m.SwapLimit != nil && *m.SwapLimit > 0 && used+*m.SwapLimit/20 >= *m.SwapLimit:
 		f.say(fmt.Sprintf("%s are in swap, of the %s that its limit allows: nothing more could be moved out.", size(used), size(*m.SwapLimit)))
+	case m.SwapLimit != nil && *m.SwapLimit == 0: // it was not to swap any more
+		return nil
 	case c.Node != nil && c.Node.SwapTotal > 0 && c.Node.SwapFree < c.Node.SwapTotal/50:
 		f.say(fmt.Sprintf("The machine's swap is full (%s, of which %s are this cgroup's): nothing more could be moved out.", size(c.Node.SwapTotal), size(used)))
 	default:
@@ -340,11 +345,14 @@ func forkStorm(c *Case) *finding {
 		}
 	}
 	f := &finding{cause: event.CauseForkStorm, confidence: event.ConfidenceMedium}
-	if young >= 2*many {
+	if young >= 2*many && young < all {
 		f.confidence = event.ConfidenceHigh
 	}
 	f.say(fmt.Sprintf("%d of %d processes began within the last %s, %d of them called %s; they hold %s together (pages that are shared count for each), none much.",
 		young, all, span(storming), names[top], top, size(youngHeld)))
+	if young == all {
+		f.say("There is no older one: a service that starts as many workers looks the same.")
+	}
 	f.remedy = fmt.Sprintf("To do: find what starts %s; pids.max keeps such a storm from taking all memory. If they are wanted, the limit must hold that many.", top)
 	return f
 }
