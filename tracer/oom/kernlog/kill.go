@@ -219,6 +219,8 @@ func parseKill(s string) (k kill, ok bool) {
 	k.tables = kib(figures, "pgtables:")
 	if _, uid, found := strings.Cut(figures, "UID:"); found {
 		k.setUID(leadingDigits(uid))
+	} else if uid, found := strings.CutPrefix(figures, "), UID "); found { // of distributions, 3.10
+		k.setUID(leadingDigits(uid))
 	}
 	if _, adj, found := strings.Cut(figures, "oom_score_adj:"); found {
 		n, err := strconv.Atoi(strings.TrimSpace(adj))

@@ -153,6 +153,28 @@ func TestVersions(t *testing.T) {
 	}
 }
 
+// Pieces of lines as distributions and other CPUs leave them.
+func TestOddLines(t *testing.T) {
+	kills := readText(t, dmesg(5, headLine, "Task in /a", " killed as a result of limit of /b", "memory: usage 8kB, limit 8kB, failcnt 1",
+		"Killed process 9133 (cc1 (x)), UID 1000, total-vm:1920448kB, anon-rss:1804800kB, file-rss:4kB, shmem-rss:0kB"))
+	if len(kills) != 1 || kills[0].Victim.Comm != "cc1 (x)" || kills[0].Victim.UID == nil || *kills[0].Victim.UID != 1000 ||
+		*kills[0].Victim.TotalVM != 1920448<<10 || kills[0].Domain.Cgroup == nil || kills[0].Domain.Cgroup.Path != "/b" {
+		t.Errorf("%s", lines(t, kills))
+	}
+}
+
+// A report that two logs have is one.
+func TestInTwoLogs(t *testing.T) {
+	log := dmesg(5, headLine, killLine(7, "foo"))
+	var syslog strings.Builder
+	for line := range strings.Lines(log) {
+		syslog.WriteString("Mar  3 04:11:52 h kernel: " + line)
+	}
+	if kills := readText(t, log+syslog.String()); len(kills) != 1 {
+		t.Errorf("%s", lines(t, kills))
+	}
+}
+
 // Paths may hold what separates them.
 func TestDoubtfulPaths(t *testing.T) {
 	for _, domain := range []string{"/a,task_memcg=/b", "/a,oom_memcg=/b"} {

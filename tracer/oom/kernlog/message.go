@@ -62,9 +62,11 @@ func onlyHead(rest string) bool {
 
 // openers are lines that begin a report whose head is missing.
 var openers = []string{
-	"oom-kill:constraint=", "Task in /", limitReached, "memory: usage ", "memory+swap: usage ", "swap: usage ", "kmem: usage ",
+	"oom-kill:constraint=", "Task in /", byLimit + "/", limitReached, "memory: usage ", "memory+swap: usage ", "swap: usage ", "kmem: usage ",
 	"Memory cgroup stats", "Tasks state (memory",
 }
+
+const byLimit = "killed as a result of limit of "
 
 // limitReached stands for "Task in" (4.x) where no task is at issue.
 const limitReached = "Memory limit reached of cgroup "
@@ -105,6 +107,8 @@ func (r *report) detail(m string, rec *record) {
 		r.late = rec.stamp
 	case strings.HasPrefix(m, "Task in "):
 		r.taskIn(m)
+	case strings.HasPrefix(m, byLimit+"/"): // the rest of it, where another CPU came between
+		r.memcg, r.domain, r.inStack = true, m[len(byLimit):], false
 	case strings.HasPrefix(m, limitReached+"/"):
 		r.memcg, r.domain, r.inStack = true, m[len(limitReached):], false
 	case strings.Contains(m, "usage ") && r.usage(m):
@@ -263,7 +267,7 @@ func (r *report) frame(m string) bool {
 
 // taskIn is how kernels before 5.0 tell whose limit fired.
 func (r *report) taskIn(m string) {
-	task, limit, ok := strings.Cut(strings.TrimPrefix(m, "Task in "), " killed as a result of limit of ")
+	task, limit, ok := strings.Cut(strings.TrimPrefix(m, "Task in "), " "+byLimit)
 	if ok && strings.HasPrefix(task, "/") && strings.HasPrefix(limit, "/") && !strings.Contains(limit, " killed as a result") {
 		r.memcg, r.domain, r.victimIn = true, limit, task
 	}

@@ -70,9 +70,13 @@ func (r *report) when() stamp {
 	return r.at
 }
 
-// key is the same for the same report read twice.
+// key is the same for the same report read twice, also out of another log that
+// has the same uptimes.
 func (r *report) key() string {
-	w := r.when()
+	w, host := r.when(), r.host
+	if w.hasUptime {
+		w.wall, host = time.Time{}, ""
+	}
 	k := r.victim
 	if len(r.kills) > 0 {
 		k = r.kills[0]
@@ -83,7 +87,7 @@ func (r *report) key() string {
 		}
 		return *v
 	}
-	return fmt.Sprintf("%s %d %d %d %q %d %d %d %d %q", r.host, w.wall.UnixMicro(), w.uptime, k.pid, k.comm,
+	return fmt.Sprintf("%s %d %d %d %q %d %d %d %d %q", host, w.wall.UnixMicro(), w.uptime, k.pid, k.comm,
 		figure(k.total), figure(k.anon), figure(k.file), r.tid, r.comm)
 }
 
