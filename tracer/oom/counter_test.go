@@ -69,6 +69,16 @@ func TestCounterExamples(t *testing.T) {
 			shell.StartTimeNS = int64(time.Second)
 			return Case{Kill: kill(memory(48*mib, 48*mib, 25*mib, 0, 0, 22*mib), append(slices.Clone(young(118, "/app", mib)), shell)...), SinceBoot: 100 * time.Second}
 		}(), event.CauseForkStorm, event.ConfidenceHigh, "118 of 119 processes"},
+		{"many that have been there for long", func() Case {
+			old := young(118, "/app", mib)
+			for i := range old {
+				old[i].StartTimeNS = int64(time.Second)
+			}
+			return Case{Kill: kill(memory(48*mib, 48*mib, 47*mib, 0, 0, mib), old...), SinceBoot: 100 * time.Second}
+		}(), event.CauseLimitTooSmall, event.ConfidenceLow, ""},
+		{"many new ones, but one holds it all",
+			Case{Kill: kill(memory(48*mib, 48*mib, 47*mib, 0, 0, mib), append([]event.Candidate{process(7, "app", "/app", 40*mib)}, young(30, "/app", 100*kib)...)...),
+				SinceBoot: 100 * time.Second}, event.CauseLimitTooSmall, event.ConfidenceLow, ""},
 	} {
 		c.c.PageBytes = 4096
 		v := Judge(&c.c)

@@ -303,23 +303,6 @@ func TestJudge(t *testing.T) {
 			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
 		},
 		{
-			name: "many that have been there for long",
-			c: func() Case {
-				old := young(118, "/app", mib)
-				for i := range old {
-					old[i].StartTimeNS = int64(time.Second)
-				}
-				return Case{Kill: kill(memory(48*mib, 48*mib, 47*mib, 0, 0, mib), old...), SinceBoot: 100 * time.Second}
-			}(),
-			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
-		},
-		{
-			name: "many new ones, but one holds it all",
-			c: Case{Kill: kill(memory(48*mib, 48*mib, 47*mib, 0, 0, mib), append([]event.Candidate{process(7, "app", "/app", 40*mib)}, young(30, "/app", 100*kib)...)...),
-				SinceBoot: 100 * time.Second},
-			cause: event.CauseLimitTooSmall, confidence: event.ConfidenceLow,
-		},
-		{
 			name: "a limit lowered from outside",
 			c: func() Case {
 				e := kill(memory(32*mib, 16*mib, 31*mib, 0, 0, 100*kib), process(7, "app", "/app", 31*mib))
