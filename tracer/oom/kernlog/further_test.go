@@ -16,6 +16,7 @@ var further = []format{
 		}
 		return "[  +0.000012] " + s + "\n"
 	}, false, false},
+	{"dmesg --time-format delta", func(_ int64, s string) string { return "[<    0.000012>] " + s + "\n" }, false, false},
 	{"dmesg -d", func(us int64, s string) string {
 		return fmt.Sprintf("[%12.6f <    0.000012>] %s\n", float64(us)/1e6, s)
 	}, false, true},

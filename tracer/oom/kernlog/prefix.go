@@ -152,8 +152,8 @@ func (r *record) bracket(p string, o *Options) bool {
 		r.uptime, r.hasUptime = time.Duration(s)*time.Second+time.Duration(us)*time.Microsecond, true
 	case (in[0] == 'T' || in[0] == 'C') && digits(in[1:]):
 		r.caller = in
-	case in[0] == '+' && isUptime && digits(seconds[1:]) && digits(micros):
-		// dmesg -e: the time since the line before
+	case in[0] == '+' && isUptime && digits(seconds[1:]) && digits(micros), in[0] == '<' && in[len(in)-1] == '>' && strings.Trim(in[1:len(in)-1], " .0123456789") == "":
+		// dmesg -e, --time-format delta: the time since the line before
 	case clockIn(in):
 		if r.wall.IsZero() {
 			date, _, _ := strings.Cut(in, " <") // dmesg -d: likewise
