@@ -17,6 +17,8 @@ import (
 
 var uptimeOf = regexp.MustCompile(`^\[ *(\d+)\.(\d{6})\] (.*)$`)
 
+var uptimePrefix = regexp.MustCompile(`(?m)^(\[ *\d+\.\d{6}\] )`)
+
 // format writes a log of dmesg as others do.
 type format struct {
 	name string
@@ -306,6 +308,23 @@ func TestReordered(t *testing.T) {
 			}
 			if got := plains(t, mixed.String()); !reflect.DeepEqual(got, want) {
 				t.Errorf("%s %d:\n%v\n%v", name, seed, got, want)
+			}
+		}
+	}
+}
+
+// Each line twice, as two rules of syslog for one file write them.
+func TestDoubled(t *testing.T) {
+	for _, name := range []string{"linux-6.12-v2.log", "linux-5.10-v1.log", "old-3.10.log", "old-2.6.32.log"} {
+		log := fixture(t, name)
+		for _, cut := range []string{"", "$1"} { // without a time, and with it
+			text := uptimePrefix.ReplaceAllString(log, cut)
+			var twice strings.Builder
+			for line := range strings.Lines(text) {
+				twice.WriteString(line + line)
+			}
+			if got, want := plains(t, twice.String()), plains(t, text); !reflect.DeepEqual(got, want) {
+				t.Errorf("%s %q: %d events, want %d\n%v\n%v", name, cut, len(got), len(want), got, want)
 			}
 		}
 	}

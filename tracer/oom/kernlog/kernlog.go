@@ -118,6 +118,7 @@ type scanner struct {
 	streams []*report // open, oldest first
 	pending *record   // may go on in the next line
 	export  *exported // a journal entry of which the end is to come
+	last    *record   // that was complete
 	held    []*record // the last, as one that is older may come yet
 	widest  int       // of the lines of the open reports
 	broken  bool      // long lines are broken at blanks
@@ -210,6 +211,10 @@ func (s *scanner) flush() {
 		return
 	}
 	s.pending = nil
+	if last := s.last; last != nil && r.text != "" && r.stamp == last.stamp && r.text == last.text && r.host == last.host && r.caller == last.caller {
+		return // two rules of syslog write to the same file
+	}
+	s.last = r
 	if r.foreign || !r.hasUptime {
 		s.release(0)
 		s.take(r)
