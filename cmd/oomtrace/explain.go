@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -92,7 +93,8 @@ func explain(ctx context.Context, e *env, args []string) error {
 	found := false
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for kill, err := range kernlog.Read(&untilDone{ctx: reading, r: in}, o) {
+	text := &untilDone{ctx: reading, r: in}
+	for kill, err := range kernlog.Read(text, o) {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", name, cause(err))
 		}
@@ -105,9 +107,29 @@ func explain(ctx context.Context, e *env, args []string) error {
 		}
 	}
 	if ctx.Err() == nil && !found {
+		if what, tool := encoding(text.head); what != "" {
+			return fmt.Errorf("%s is no text but %s: %s FILE | oomtrace explain", name, what, tool)
+		}
 		return fmt.Errorf("%s holds no OOM report of a kernel", name)
 	}
 	return nil
+}
+
+// encoding tells text that was packed by how it begins, and what unpacks it.
+func encoding(head []byte) (what, tool string) {
+	for _, e := range [...]struct{ magic, what, tool string }{
+		{"\x1f\x8b", "gzip", "zcat"},
+		{"\xfd7zXZ", "xz", "xzcat"},
+		{"BZh", "bzip2", "bzcat"},
+		{string(zstdMagic), "zstd (a capture? then oomtrace report)", "zstdcat"},
+		{"\xff\xfe", "UTF-16", "iconv -f UTF-16 -t UTF-8"},
+		{"\xfe\xff", "UTF-16", "iconv -f UTF-16 -t UTF-8"},
+	} {
+		if bytes.HasPrefix(head, []byte(e.magic)) {
+			return e.what, e.tool
+		}
+	}
+	return "", ""
 }
 
 // untilDone is a Reader that ends when it is told to, also while r waits for
@@ -118,6 +140,7 @@ type untilDone struct {
 	read chan chunk
 	rest []byte
 	err  error
+	head []byte // the first bytes
 }
 
 type chunk struct {
@@ -143,6 +166,9 @@ func (u *untilDone) Read(p []byte) (int, error) {
 	}
 	n := copy(p, u.rest)
 	u.rest = u.rest[n:]
+	if u.head == nil {
+		u.head = bytes.Clone(p[:min(n, 6)])
+	}
 	return n, nil
 }
 

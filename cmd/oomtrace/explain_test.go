@@ -83,3 +83,14 @@ func TestExplainGarbage(t *testing.T) {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 }
+
+// A log that is packed says so, and how to unpack it.
+func TestExplainPacked(t *testing.T) {
+	for head, want := range map[string]string{"\x1f\x8b\x08": "no text but gzip: zcat FILE", "\xff\xfeM\x00": "UTF-16", "\x28\xb5\x2f\xfd": "oomtrace report"} {
+		e, stdout, stderr := fakeEnv()
+		e.stdin = strings.NewReader(head + "\x00\x01\n")
+		if code := run(context.Background(), []string{"explain"}, e); code != exitFailed || stdout.Len() > 0 || !strings.Contains(stderr.String(), want) {
+			t.Errorf("%q: exit code %d, %q, %s", head, code, stdout, stderr)
+		}
+	}
+}

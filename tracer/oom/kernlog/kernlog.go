@@ -166,6 +166,7 @@ func (s *scanner) feed(text []byte) {
 
 // line takes one line of the text.
 func (s *scanner) line(raw []byte) {
+	raw = bytes.Trim(raw, "\x00") // of a file system that lost what was there
 	if len(raw) > maxLine {
 		raw = raw[:maxLine]
 	}

@@ -163,6 +163,16 @@ func TestOddLines(t *testing.T) {
 	}
 }
 
+// What a crash leaves before a line, and what Windows puts before the first.
+func TestBeforeTheFirst(t *testing.T) {
+	for name, before := range map[string]string{"NULs": strings.Repeat("\x00", 3*maxLine), "a byte order mark": "\ufeff"} {
+		kills := readText(t, before+"Mar  3 04:11:52 h kernel: "+headLine+"\n")
+		if len(kills) != 1 || kills[0].Time.IsZero() || kills[0].Trigger.Comm != "foo" {
+			t.Errorf("%s: %s", name, lines(t, kills))
+		}
+	}
+}
+
 // A report that two logs have is one.
 func TestInTwoLogs(t *testing.T) {
 	log := dmesg(5, headLine, killLine(7, "foo"))

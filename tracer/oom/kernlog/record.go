@@ -63,7 +63,7 @@ func (r *record) join(rest *record, broken bool) {
 
 // unquote takes off what mails, terminals and Windows put around a line.
 func unquote(line string) string {
-	line = strings.TrimRight(line, "\r")
+	line = strings.TrimPrefix(strings.TrimRight(line, "\r"), "\ufeff")
 	for strings.HasPrefix(line, ">") {
 		line = strings.TrimPrefix(line[1:], " ")
 	}
