@@ -71,7 +71,7 @@ func (t *Tracer) reports() []*logReport {
 			text.WriteString(line.raw)
 			text.WriteByte('\n')
 		}
-		o := kernlog.Options{PageBytes: int(t.page), Boot: t.clock.wall(0), Badness: badness}
+		o := kernlog.Options{PageBytes: int(t.page), Boot: t.clock.wall(0), InOrder: true, Badness: badness}
 		for kill := range kernlog.Read(strings.NewReader(text.String()), o) {
 			r.known = &logFacts{kill}
 			break

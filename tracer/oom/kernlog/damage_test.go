@@ -272,7 +272,8 @@ func TestInterleaved(t *testing.T) {
 	}
 }
 
-// Lines that come in another order, as by UDP, but say when they were logged.
+// Lines that come in another order, as by UDP, but are numbered or say when they
+// were logged.
 func TestReordered(t *testing.T) {
 	for _, name := range []string{"linux-6.12-v2.log", "linux-7.3-v2.log", "linux-6.18-v1.log", "old-3.10.log"} {
 		log := fixture(t, name)
@@ -306,8 +307,22 @@ func TestReordered(t *testing.T) {
 			for _, i := range order {
 				mixed.WriteString(moments[i])
 			}
-			if got := plains(t, mixed.String()); !reflect.DeepEqual(got, want) {
-				t.Errorf("%s %d:\n%v\n%v", name, seed, got, want)
+			for _, f := range formats {
+				if f.name != "syslog" && f.name != "rsyslog ISO 8601" {
+					continue
+				}
+				if got := plains(t, f.of(mixed.String())); !reflect.DeepEqual(got, want) {
+					t.Errorf("%s %d, %s:\n%v\n%v", name, seed, f.name, got, want)
+				}
+			}
+			var numbered strings.Builder
+			for _, i := range order {
+				for line := range strings.Lines(moments[i]) {
+					fmt.Fprintf(&numbered, "4,%d,5000000,-;%s\n", i, uptimeOf.FindStringSubmatch(strings.TrimSuffix(line, "\n"))[3])
+				}
+			}
+			if got := plains(t, numbered.String()); !reflect.DeepEqual(got, want) {
+				t.Errorf("%s %d, numbered:\n%v\n%v", name, seed, got, want)
 			}
 		}
 	}

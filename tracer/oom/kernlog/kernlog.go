@@ -29,6 +29,9 @@ type Options struct {
 	Now time.Time
 	// Location is the zone of dates without one; nil leaves them unknown.
 	Location *time.Location
+	// InOrder says that lines are in the order in which they were logged, whatever
+	// their times: clocks of CPUs may differ.
+	InOrder bool
 	// Container says what lives in the cgroup at a path; may be nil.
 	Container func(path string) *event.Container
 	// Badness is the kernel's score; nil leaves scores out.
@@ -175,7 +178,7 @@ func (s *scanner) line(raw []byte) {
 		return
 	}
 	r := parse(line, &s.opt)
-	if s.pending != nil && r.fragment && s.pending.sequence == r.sequence {
+	if s.pending != nil && r.fragment && s.pending.number == r.number {
 		s.pending.text += r.text
 		return
 	}
@@ -204,19 +207,21 @@ func hasNeedle(line []byte) bool {
 	return false
 }
 
-// flush handles the line that is complete now. Lines that say when they were
-// logged are put in order, as far as they are but a few apart.
+// flush handles the line that is complete now. Lines that have numbers, or times
+// behind a host that may have sent them by UDP, are put in order, as far as they
+// are but a few apart. Times of the kernel's own log are no order: clocks of CPUs
+// may differ.
 func (s *scanner) flush() {
 	r := s.pending
 	if r == nil {
 		return
 	}
 	s.pending = nil
-	if last := s.last; last != nil && r.text != "" && r.stamp == last.stamp && r.text == last.text && r.host == last.host && r.caller == last.caller {
+	if last := s.last; last != nil && r.text != "" && r.stamp == last.stamp && r.number == last.number && r.text == last.text && r.host == last.host && r.caller == last.caller {
 		return // two rules of syslog write to the same file
 	}
 	s.last = r
-	if r.foreign || !r.hasUptime {
+	if r.foreign || !r.hasUptime || !r.numbered && r.host == "" || s.opt.InOrder {
 		s.release(0)
 		s.take(r)
 		return
@@ -232,6 +237,9 @@ func (s *scanner) flush() {
 // late reports whether a record is older than one that came before it, but not of
 // an earlier boot.
 func (r *record) late(before *record) bool {
+	if r.numbered && before.numbered {
+		return r.number < before.number && before.number-r.number <= maxHeld
+	}
 	return r.uptime < before.uptime && before.uptime-r.uptime < time.Second && r.host == before.host && r.caller == before.caller
 }
 

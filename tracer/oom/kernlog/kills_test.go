@@ -185,6 +185,24 @@ func TestInTwoLogs(t *testing.T) {
 	}
 }
 
+// Times that go back by little are not believed in the kernel's own log, nor where
+// the order is known.
+func TestInOrder(t *testing.T) {
+	text := "[    5.000002] " + headLine + "\n[    5.000001] " + killLine(7, "foo") + "\n"
+	o := testOptions
+	if kills := read(t, strings.NewReader(text), o); len(kills) != 1 || kills[0].Victim.PID != 7 {
+		t.Errorf("%s", lines(t, kills))
+	}
+	relayed := strings.ReplaceAll(text, "[  ", "Mar  3 04:11:52 h kernel: [  ")
+	if kills := read(t, strings.NewReader(relayed), o); len(kills) != 2 {
+		t.Errorf("relayed: %s", lines(t, kills))
+	}
+	o.InOrder = true
+	if kills := read(t, strings.NewReader(relayed), o); len(kills) != 1 {
+		t.Errorf("relayed in order: %s", lines(t, kills))
+	}
+}
+
 // Paths may hold what separates them.
 func TestDoubtfulPaths(t *testing.T) {
 	for _, domain := range []string{"/a,task_memcg=/b", "/a,oom_memcg=/b"} {

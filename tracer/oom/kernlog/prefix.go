@@ -13,7 +13,7 @@ func (r *record) strip(o *Options) bool {
 	if p == "" {
 		return false
 	}
-	return r.priority(p) || r.bracket(p, o) || r.facility(p) || r.wall.IsZero() && r.date(p, o) || r.fields5424(p) || r.numbered(p) || r.tag(p) || r.before(p)
+	return r.priority(p) || r.bracket(p, o) || r.facility(p) || r.wall.IsZero() && r.date(p, o) || r.fields5424(p) || r.grepped(p) || r.tag(p) || r.before(p)
 }
 
 // priority is <4>, with the version of RFC 5424 behind it.
@@ -67,9 +67,9 @@ func structured(s string) (rest string, ok bool) {
 	return s, ok
 }
 
-// numbered is the name of a file and the number of a line, as grep puts them
+// grepped is the name of a file and the number of a line, as grep puts them
 // before a line, or the length of it.
-func (r *record) numbered(p string) bool {
+func (r *record) grepped(p string) bool {
 	if r.prefixed {
 		return false
 	}

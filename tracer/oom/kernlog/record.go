@@ -40,10 +40,11 @@ type record struct {
 	tagged   bool   // the kernel's tag is before it
 	whole    bool   // it came from a source that does not wrap
 	foreign  bool   // somebody else's than the kernel's
-	sequence string // of a record that netconsole sent in pieces
-	fragment bool   // it is not the first of them
-	width    int    // of the line as it stood
-	joint    int    // width of the last line joined to it
+	number   uint64 // of /dev/kmsg and netconsole
+	numbered bool
+	fragment bool // a piece of a record, and not the first
+	width    int  // of the line as it stood
+	joint    int  // width of the last line joined to it
 }
 
 // join adds a line without a prefix: the rest of this one. Lines are cut at a
@@ -128,7 +129,7 @@ func (r *record) fromKmsg(line string) bool {
 		return false
 	}
 	priority, err1 := strconv.ParseUint(f[0], 10, 16)
-	_, err2 := strconv.ParseUint(f[1], 10, 64)
+	number, err2 := strconv.ParseUint(f[1], 10, 64)
 	us, err3 := strconv.ParseInt(f[2], 10, 64)
 	if err1 != nil || err2 != nil || err3 != nil || us > int64(maxUptime/time.Microsecond) {
 		return false
@@ -138,7 +139,7 @@ func (r *record) fromKmsg(line string) bool {
 			r.caller = caller
 		}
 		if strings.HasPrefix(extra, "ncfrag=") {
-			r.sequence, r.fragment = f[1], !strings.HasPrefix(extra, "ncfrag=0/")
+			r.fragment = !strings.HasPrefix(extra, "ncfrag=0/")
 		}
 	}
 	if before, _, ok := strings.Cut(head, ",ncfrag="); ok {
@@ -151,6 +152,7 @@ func (r *record) fromKmsg(line string) bool {
 		}
 	}
 	r.uptime, r.hasUptime = time.Duration(us)*time.Microsecond, true
+	r.number, r.numbered = number, true
 	r.foreign = priority>>3 != 0
 	r.prefixed, r.whole = true, true
 	r.text = oneLine(unescape(text))
