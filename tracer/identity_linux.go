@@ -33,6 +33,7 @@ type identity struct {
 	complete  bool
 	newborn   bool // appeared under our eyes
 	entered   bool // and has had a process since
+	removed   bool // as was seen
 	start     *container.Start
 	attempt   int
 	tried     time.Time
@@ -97,6 +98,18 @@ func (s *identities) appeared(id uint64, path string, entered bool, args []strin
 	}
 }
 
+// departed says that a cgroup was removed. Runtimes write what they know of a
+// container before, so that what an attempt from now on does not find will not
+// come any more.
+func (s *identities) departed(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.known[id]; n != nil && !n.complete {
+		n.removed = true
+		s.schedule(id, n, 0)
+	}
+}
+
 // settle finds out at once what a cgroup stands for.
 func (s *identities) settle(id uint64, path string) {
 	s.mu.Lock()
@@ -140,6 +153,7 @@ func (s *identities) node(id uint64, path string) *identity {
 
 // schedule queues the next attempt, in place of one that is queued already.
 func (s *identities) schedule(id uint64, n *identity, after time.Duration) {
+	n.due = time.Time{}
 	if len(s.due) < maxJobs {
 		n.due = time.Now().Add(after)
 		heap.Push(&s.due, job{n.due, id})
@@ -151,9 +165,8 @@ func (s *identities) schedule(id uint64, n *identity, after time.Duration) {
 func (s *identities) of(id uint64, path string) *event.Container {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := s.known[id]
-	if n == nil {
-		n = s.node(id, path)
+	n := s.node(id, path)
+	if n.due.IsZero() && !n.complete { // not looked at yet, or there was no room in the queue
 		s.schedule(id, n, 0)
 	}
 	return n.container
@@ -219,6 +232,9 @@ func (s *identities) try(id uint64) (*identity, container.Identity) {
 		return nil, container.Identity{}
 	}
 	n.complete = found.Complete
+	if n.complete && n.removed {
+		s.wake() // its end is told once its name is settled
+	}
 	if !reflect.DeepEqual(n.container, found.Container) {
 		n.container = found.Container
 		s.news = append(s.news, id)
@@ -256,16 +272,19 @@ func (s *identities) run() {
 		s.mu.Unlock()
 		n, found := s.try(id)
 		s.mu.Lock()
-		if n == nil || n.complete {
+		if n == nil || n.complete || !n.due.Equal(j.at) { // known, or meanwhile there was cause for another attempt
 			continue
 		}
-		if n.attempt < len(retries) && (n.newborn || found.Trouble != nil) {
+		if n.attempt < len(retries) && (n.newborn && !n.removed || found.Trouble != nil) {
 			n.attempt++
 			s.schedule(id, n, retries[n.attempt-1]*time.Millisecond)
 			continue
 		}
 		n.complete = true // as far as it can be
 		s.complain(found)
+		if n.removed {
+			s.wake()
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ type Tracer struct {
 	header   *event.Header
 
 	roots      map[uint64]bool // of the cgroups that are traced; empty: all
+	departures []departure
 	incidents  map[uint64]*incident
 	scores     scores
 	kinds      kinds

@@ -111,7 +111,11 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		if err != nil {
 			return err
 		}
-		for _, at := range []uint64{next, paused, logged} {
+		departed, err := t.settleDepartures(now, false)
+		if err != nil {
+			return err
+		}
+		for _, at := range []uint64{next, paused, logged, departed} {
 			if at != 0 {
 				wake = min(wake, time.Duration(int64(at)-int64(t.clock.now())))
 			}
@@ -240,6 +244,9 @@ func (t *Tracer) finish() error {
 	if err := t.identified(); err != nil {
 		return err
 	}
+	if _, err := t.settleDepartures(t.clock.now(), true); err != nil {
+		return err
+	}
 	if err := t.tellIntervals(); err != nil {
 		return err
 	}
@@ -345,13 +352,15 @@ func (t *Tracer) handle(b []byte) error {
 // cgroupChanged keeps the tree and the filter right, and tells when asked.
 func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 	tree := t.names.tree
-	state := ""
 	switch bpf.CoreCgroupChange(r.Change) {
 	case bpf.CoreCgroupChangeCGROUP_MKDIR:
 		tree.Add(r.Id, r.Path)
 		t.names.identities.appeared(r.Id, r.Path, false, nil)
 		t.window.add(r.Id, r.Path)
-		state = "appeared"
+		if len(t.opts.Cgroups) > 0 {
+			t.follow(r.Id, r.Path, t.names.identities.of(r.Id, r.Path))
+		}
+		return t.tellCgroup(r.Id, "appeared", r.Head.Time)
 	case bpf.CoreCgroupChangeCGROUP_RENAME:
 		tree.Rename(r.Id, r.Path)
 		t.names.identities.forget(r.Id)
@@ -359,22 +368,15 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 	case bpf.CoreCgroupChangeCGROUP_RMDIR:
 		tree.Remove(r.Id)
 		t.window.remove(r.Id)
-		state = "gone"
+		t.names.identities.departed(r.Id)
+		if t.opts.wants(FamilyCgroup) {
+			t.departures = append(t.departures, departure{r.Id, r.Head.Time})
+		}
 	case bpf.CoreCgroupChangeCGROUP_ATTACH:
 		if cg, ok := tree.Resolve(r.Id); ok {
 			t.names.identities.appeared(r.Id, cg.Path, true, r.Args)
 		}
-		state = "identified"
+		return t.tellCgroup(r.Id, "identified", r.Head.Time)
 	}
-	if state == "appeared" && len(t.opts.Cgroups) > 0 {
-		t.follow(r.Id, r.Path, t.names.identities.of(r.Id, r.Path))
-	}
-	if state == "" || !t.opts.wants(FamilyCgroup) || !t.selected(r.Id) {
-		return nil
-	}
-	e := &event.CgroupChange{Meta: event.Meta{Type: event.TypeCgroup, Time: t.clock.wall(r.Head.Time)}, State: state}
-	if cg, c := t.names.cgroup(r.Id); cg != nil {
-		e.Cgroup, e.Container = *cg, c
-	}
-	return t.emit(e)
+	return nil
 }

@@ -167,14 +167,14 @@ func (t *Tracer) identified() error {
 				t.namePod(id, c.Pod.UID)
 			}
 			t.follow(id, cg.Path, c)
-			if !news[id] || !t.opts.wants(FamilyCgroup) || !t.selected(id) {
+			if !news[id] {
 				continue
 			}
-			e := &event.CgroupChange{
-				Meta:  event.Meta{Type: event.TypeCgroup, Time: t.clock.wall(t.clock.now())},
-				State: "identified", Cgroup: *cg, Container: c,
+			at := t.clock.now()
+			if i := slices.IndexFunc(t.departures, func(d departure) bool { return d.id == id }); i >= 0 {
+				at = t.departures[i].at // it is told no later than its end, which follows
 			}
-			if err := t.emit(e); err != nil {
+			if err := t.tellCgroup(id, "identified", at); err != nil {
 				return err
 			}
 		}

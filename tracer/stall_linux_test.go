@@ -143,8 +143,16 @@ func TestCgroupEvents(t *testing.T) {
 	if e := told[*event.CgroupChange](f, change(bpf.CoreCgroupChangeCGROUP_ATTACH, "")); e.State != "identified" || e.Cgroup.ID != 30 {
 		t.Errorf("%+v", e)
 	}
-	if e := told[*event.CgroupChange](f, change(bpf.CoreCgroupChangeCGROUP_RMDIR, "")); e.State != "gone" || e.Cgroup.Path != dockerPath {
-		t.Errorf("%+v", e)
+	f.out = nil
+	f.send(change(bpf.CoreCgroupChangeCGROUP_RMDIR, ""))
+	if next, err := f.settleDepartures(t0, false); err != nil || next != t0+uint64(namesCome) || len(f.out) != 0 {
+		t.Errorf("nobody has looked for its name yet: told %d, again at %d, %v", len(f.out), next, err)
+	}
+	if next, err := f.settleDepartures(t0+uint64(namesCome), false); err != nil || next != 0 || len(f.out) != 1 {
+		t.Fatalf("told %d, again at %d, %v", len(f.out), next, err)
+	}
+	if e, ok := f.out[0].(*event.CgroupChange); !ok || e.State != "gone" || e.Cgroup.Path != dockerPath {
+		t.Errorf("%+v", f.out[0])
 	}
 	if f.names.tree.Alive(30) {
 		t.Error("it is alive")
