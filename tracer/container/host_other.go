@@ -12,6 +12,12 @@ func (h host) open(path string) (*os.File, error) {
 	return f, absent(err)
 }
 
-func stampOf(info os.FileInfo) stamp {
-	return stamp{size: info.Size(), mtime: info.ModTime().UnixNano()}
+func (h host) openDir(path string) (*os.File, error) { return h.open(path) }
+
+func (h host) stat(path string) (stamp, error) {
+	info, err := os.Stat(filepath.Join(h.root, path))
+	if err != nil {
+		return stamp{}, absent(err)
+	}
+	return stamp{size: info.Size(), mtime: info.ModTime().UnixNano()}, nil
 }

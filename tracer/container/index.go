@@ -12,7 +12,7 @@ import (
 // id: of runc, crun and containerd, where whoever starts a container may choose
 // its cgroup.
 type index struct {
-	read    map[fileAt]indexed
+	dirs    map[fileAt]listing
 	paths   map[string]indexed
 	partial error     // why a container may be missing; nil when none is
 	at      time.Time // when it was brought up to date
@@ -25,87 +25,143 @@ type indexed struct {
 	facts facts
 }
 
-// fresh is for how long an index is taken to be up to date: many cgroups may
-// appear at once.
-const fresh = time.Millisecond
+// listing is a directory in which each entry is a container's.
+type listing struct {
+	stamp stamp
+	// young says that it had changed so shortly before it was listed that its time
+	// of change may stay the same at the next.
+	young bool
+	known map[string]indexed // by entry
+	other []string           // entries that have no readable state, or none yet
+}
 
-// refresh reads what is new in the roots and forgets what is gone.
+const (
+	// fresh is for how long an index is taken to be up to date: many cgroups may
+	// appear at once.
+	fresh = time.Millisecond
+	// coarse is more than file systems' times are apart.
+	coarse = 100 * time.Millisecond
+)
+
+// refresh reads what is new in the roots and forgets what is gone. A directory
+// that has not changed holds the same containers as before, whose cgroups stay
+// what they were: so with thousands of them it is still only a few files.
 func (x *index) refresh(places []place, below func(string) string, now time.Time) {
 	if age := now.Sub(x.at); !x.at.IsZero() && age >= 0 && age < fresh {
 		return
 	}
 	x.at, x.partial = now, nil
-	read := make(map[fileAt]indexed)
-	x.paths = make(map[string]indexed)
+	before, changed := x.dirs, false
+	x.dirs = make(map[fileAt]listing)
 	for _, p := range places {
-		for _, s := range p.states() {
-			at := fileAt{p.host, s.file}
-			stamp, err := p.host.stat(s.file)
+		files, err := p.stateFiles()
+		x.note(err)
+		for _, s := range files {
+			at := fileAt{p.host, s.dir}
+			old, ok := before[at]
+			l, err := x.list(p.host, s, old, below, now)
 			if err != nil {
 				x.note(err)
 				continue
 			}
-			e, ok := x.read[at]
-			if !ok || e.stamp != stamp {
-				if e, err = s.read(p.host, below); err != nil {
-					x.note(err)
-					continue
-				}
-				e.stamp = stamp
-			}
-			read[at] = e
-			if e.path != "" {
+			changed = changed || !ok || l.stamp != old.stamp || old.young || len(l.other) != len(old.other)
+			x.dirs[at] = l
+		}
+	}
+	if !changed && len(x.dirs) == len(before) {
+		return
+	}
+	x.paths = make(map[string]indexed)
+	for _, l := range x.dirs {
+		for _, e := range l.known {
+			// A container that was stopped and not deleted leaves its state.
+			if other, ok := x.paths[e.path]; e.path != "" && (!ok || other.stamp.mtime < e.stamp.mtime) {
 				x.paths[e.path] = e
 			}
 		}
 	}
-	x.read = read
+}
+
+// list brings a listing up to date.
+func (x *index) list(h host, s stateFiles, old listing, below func(string) string, now time.Time) (listing, error) {
+	stamp, err := h.stat(s.dir)
+	if err != nil {
+		return listing{}, err
+	}
+	l := listing{stamp: stamp, known: old.known}
+	entries := old.other
+	if stamp != old.stamp || old.young {
+		l.young = now.UnixNano()-stamp.mtime < int64(coarse)
+		l.known = make(map[string]indexed)
+		if entries, err = h.list(s.dir); err != nil {
+			return listing{}, err
+		}
+	}
+	for _, id := range entries {
+		e, err := s.renew(h, id, old.known[id], below)
+		if err != nil {
+			x.note(err)
+			l.other = append(l.other, id)
+			continue
+		}
+		l.known[id] = e
+	}
+	return l, nil
 }
 
 // note remembers why a container may be missing. A file that is not there is
 // about to be written, or was just removed.
 func (x *index) note(err error) {
-	if x.partial == nil && !errors.Is(err, errAbsent) {
+	if err != nil && x.partial == nil && !errors.Is(err, errAbsent) {
 		x.partial = err
 	}
 }
 
-// state is a file that ties a container to its cgroup.
-type state struct {
-	file, id string
-	read     func(h host, below func(string) string) (indexed, error)
+// stateFiles is a directory of containers' directories, each with a file that ties
+// one to its cgroup.
+type stateFiles struct {
+	dir, file string
+	read      func(dir, id string, below func(string) string) (indexed, error)
 }
 
-// states lists those of one root.
-func (p place) states() []state {
-	var all []state
-	switch p.Runtime {
-	case Runc, Crun:
-		file, read := "/state.json", p.runc
-		if p.Runtime == Crun {
-			file, read = "/status", p.crun
-		}
-		ids, _ := p.host.list(p.Dir)
-		for _, id := range ids {
-			all = append(all, state{p.Dir + "/" + id + file, id, func(h host, below func(string) string) (indexed, error) {
-				return read(p.Dir+"/"+id, id, below)
-			}})
-		}
-	case Containerd:
-		tasks, _ := p.tasks()
-		for _, t := range tasks {
-			all = append(all, state{t.config(), t.id, func(h host, below func(string) string) (indexed, error) {
-				c, err := p.bundle(t.config())
-				if err != nil {
-					return indexed{}, err
-				}
-				f := c.facts(t.id)
-				f.runtime = cmp.Or(f.runtime, Containerd)
-				return indexed{id: t.id, path: expand(c.Linux.CgroupsPath), facts: f}, nil
-			}})
-		}
+// renew reads a container's file unless it is the same as when e was read from it.
+func (s stateFiles) renew(h host, id string, e indexed, below func(string) string) (indexed, error) {
+	stamp, err := h.stat(s.dir + "/" + id + s.file)
+	if err != nil || e.stamp == stamp {
+		return e, err
 	}
-	return all
+	e, err = s.read(s.dir+"/"+id, id, below)
+	e.stamp = stamp
+	return e, err
+}
+
+// stateFiles lists the directories of one root. The error is why some are missing.
+func (p place) stateFiles() ([]stateFiles, error) {
+	switch p.Runtime {
+	case Runc:
+		return []stateFiles{{p.Dir, "/state.json", p.runc}}, nil
+	case Crun:
+		return []stateFiles{{p.Dir, "/status", p.crun}}, nil
+	case Containerd:
+		dirs, err := p.namespaces()
+		var all []stateFiles
+		for _, dir := range dirs {
+			all = append(all, stateFiles{dir, "/config.json", p.task})
+		}
+		return all, err
+	}
+	return nil, nil
+}
+
+// task reads the configuration that containerd starts a container with.
+func (p place) task(dir, id string, _ func(string) string) (indexed, error) {
+	c, err := p.bundle(dir + "/config.json")
+	if err != nil {
+		return indexed{}, err
+	}
+	f := c.facts(id)
+	f.runtime = cmp.Or(f.runtime, Containerd)
+	return indexed{id: id, path: expand(c.Linux.CgroupsPath), facts: f}, nil
 }
 
 // runc reads state.json, which runc puts in place whole, before the container's
@@ -131,11 +187,12 @@ func (p place) runc(dir, id string, below func(string) string) (indexed, error) 
 		key, value, _ := strings.Cut(l, "=")
 		c.Annotations[key] = value
 	}
-	e := indexed{id: id, facts: c.facts(id)}
-	e.facts.runtime = cmp.Or(e.facts.runtime, Runc)
-	if at := cmp.Or(s.Paths["memory"], s.Paths[""]); at != "" {
-		e.path = below(at)
+	at := cmp.Or(s.Paths["memory"], s.Paths[""])
+	if at == "" {
+		return indexed{}, errAbsent // not yet
 	}
+	e := indexed{id: id, path: below(at), facts: c.facts(id)}
+	e.facts.runtime = cmp.Or(e.facts.runtime, Runc)
 	return e, nil
 }
 
@@ -153,10 +210,10 @@ func (p place) crun(dir, id string, below func(string) string) (indexed, error) 
 	if err := parse(file, b, &s); err != nil {
 		return indexed{}, err
 	}
-	e := indexed{id: id}
-	if s.Path != "" {
-		e.path = below(s.Path)
+	if s.Path == "" {
+		return indexed{}, errAbsent // not yet
 	}
+	e := indexed{id: id, path: below(s.Path)}
 	c, err := p.bundle(dir + "/config.json")
 	if err != nil && s.Bundle != "" {
 		c, err = p.bundle(path.Clean("/" + s.Bundle + "/config.json"))

@@ -1,6 +1,7 @@
 package container
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -36,9 +37,19 @@ type Resolver struct {
 	mu    sync.Mutex
 	lists lists
 	index index
-	users map[string][]place // the roots of rootless runtimes, by uid
-	pods  map[string]event.Pod
+	users map[string]*user // those with cgroups of their own, by uid
+	pods  map[podAt]event.Pod
 }
+
+// user is whose rootless runtimes have roots of their own. What these say goes for
+// the user's own cgroups alone.
+type user struct {
+	places []place
+	index  index
+}
+
+// podAt is a pod of the machine's, or of a user's own Kubernetes.
+type podAt struct{ user, uid string }
 
 // maxPods bounds how many pods' names are remembered, and maxUsers of how many
 // users the roots are.
@@ -53,7 +64,7 @@ func NewResolver(o Options) *Resolver {
 	if o.ProcRoot == "" {
 		o.ProcRoot = "/proc"
 	}
-	r := &Resolver{given: o.Roots, below: o.Below, users: make(map[string][]place), pods: make(map[string]event.Pod)}
+	r := &Resolver{given: o.Roots, below: o.Below, users: make(map[string]*user), pods: make(map[podAt]event.Pod)}
 	if r.below == nil {
 		r.below = func(dir string) string { return path.Clean("/" + strings.TrimPrefix(dir, "/sys/fs/cgroup")) }
 	}
@@ -115,31 +126,38 @@ func (r *Resolver) resolve(cgroup string) Identity {
 func (r *Resolver) fill(c *event.Container, cgroup string) Identity {
 	if c.ID == "" { // a pod's own cgroup, or one whose path has the name
 		if c.Pod != nil {
-			r.namePod(c.Pod)
+			r.namePod(c.Pod, cgroup)
 		}
 		return Identity{Container: c, Complete: true}
 	}
-	if _, ok := r.pods[c.ID]; ok && c.Runtime == Unknown { // podman's, which its containers have told
+	if _, ok := r.pods[podAt{userOf(cgroup), c.ID}]; ok && c.Runtime == Unknown { // podman's, which its containers have told
 		c.ID, c.Runtime, c.Pod = "", "", &event.Pod{UID: c.ID}
 		return Identity{Container: c, Complete: true}
 	}
 	f, err := r.byID(c.Runtime, c.ID, cgroup)
 	if err != nil {
 		if c.Pod != nil {
-			r.namePod(c.Pod)
+			r.namePod(c.Pod, cgroup)
 		}
 		if c.Name != "" { // Nomad's task
 			return Identity{Container: c, Complete: true}
 		}
 		return Identity{Container: c, Trouble: err}
 	}
-	r.adopt(c, f)
+	r.adopt(c, f, cgroup)
 	return Identity{Container: c, Complete: true}
 }
 
 // adopt takes over what a runtime's state says. The pod must be the one that the
 // path names, where it names one: labels can be written by anybody.
-func (r *Resolver) adopt(c *event.Container, f facts) {
+func (r *Resolver) adopt(c *event.Container, f facts, cgroup string) {
+	if f.inPod != nil {
+		if c.Pod != nil && c.Pod.UID == f.pod.UID {
+			f.name = *f.inPod
+		} else {
+			f.pod = event.Pod{}
+		}
+	}
 	if f.runtime != "" {
 		c.Runtime = f.runtime
 	}
@@ -150,7 +168,7 @@ func (r *Resolver) adopt(c *event.Container, f facts) {
 	switch {
 	case f.pod == (event.Pod{}):
 		if c.Pod != nil { // the container is in one of the pod's
-			r.namePod(c.Pod)
+			r.namePod(c.Pod, cgroup)
 		}
 	case c.Pod == nil:
 		pod := f.pod
@@ -161,15 +179,16 @@ func (r *Resolver) adopt(c *event.Container, f facts) {
 	if c.Pod == nil || c.Pod.UID == "" || c.Pod.Name == "" && c.Runtime != Podman {
 		return
 	}
-	if _, ok := r.pods[c.Pod.UID]; !ok && len(r.pods) >= maxPods {
+	at := podAt{userOf(cgroup), c.Pod.UID}
+	if _, ok := r.pods[at]; !ok && len(r.pods) >= maxPods {
 		clear(r.pods) // those that are running are named again
 	}
-	r.pods[c.Pod.UID] = *c.Pod
+	r.pods[at] = *c.Pod
 }
 
 // namePod names a pod by what one of its containers has told.
-func (r *Resolver) namePod(p *event.Pod) {
-	if known, ok := r.pods[p.UID]; ok {
+func (r *Resolver) namePod(p *event.Pod, cgroup string) {
+	if known, ok := r.pods[podAt{userOf(cgroup), p.UID}]; ok {
 		*p = known
 	}
 }
@@ -181,11 +200,11 @@ func (r *Resolver) byID(runtime, id, cgroup string) (facts, error) {
 	}
 	var failed error
 	var looked []string
-	for _, p := range slices.Concat(r.places, r.rootless(cgroup)) {
+	for _, p := range slices.Concat(r.places, r.user(cgroup).places) {
 		if !mayHold(p.Runtime, runtime) {
 			continue
 		}
-		f, err := p.byID(id, &r.lists)
+		f, err := p.byID(id, cgroup, &r.lists)
 		switch {
 		case err == nil && (f.name != "" || f.pod.Name != "" || f.runtime == Containerd):
 			return f, nil
@@ -216,30 +235,34 @@ func mayHold(root, runtime string) bool {
 	return false
 }
 
-// rootless gives the roots of the user in whose slice a cgroup is.
-func (r *Resolver) rootless(cgroup string) []place {
-	_, rest, ok := strings.Cut(cgroup, "/user.slice/user-")
-	if !ok {
-		return nil
+// userOf gives the uid of the user in whose slice a cgroup is, "" for none.
+func userOf(cgroup string) string {
+	rest, ok := strings.CutPrefix(path.Clean("/"+cgroup), "/user.slice/user-")
+	uid, _, below := strings.Cut(rest, ".slice/")
+	if !ok || !below || strings.Trim(uid, "0123456789") != "" {
+		return ""
 	}
-	uid, _, ok := strings.Cut(rest, ".slice/")
-	if !ok || uid == "" || strings.Trim(uid, "0123456789") != "" {
-		return nil
-	}
+	return uid
+}
+
+// user gives the user in whose slice a cgroup is, one without roots for none.
+func (r *Resolver) user(cgroup string) *user {
+	uid := userOf(cgroup)
 	known, ok := r.users[uid]
-	if ok {
-		return known
+	if ok || uid == "" {
+		return cmp.Or(known, new(user))
 	}
 	if len(r.users) >= maxUsers {
 		clear(r.users)
 	}
+	u := new(user)
 	for _, h := range r.hosts() {
 		for _, root := range rootlessRoots(uid, h.home(uid)) {
-			known = append(known, place{root, h})
+			u.places = append(u.places, place{root, h})
 		}
 	}
-	r.users[uid] = known
-	return known
+	r.users[uid] = u
+	return u
 }
 
 // hosts gives each file system once.
@@ -260,14 +283,21 @@ func (r *Resolver) byPath(cgroup string, other *event.Container) Identity {
 	if _, name := cut(cgroup); name == "" || unitType(name) != "" && !strings.HasSuffix(name, ".scope") || strings.HasSuffix(name, ".slice") {
 		return none // a unit of systemd's, which is never a container's own
 	}
-	r.index.refresh(slices.Concat(r.places, r.rootless(cgroup)), r.below, time.Now())
+	user, now := r.user(cgroup), time.Now()
+	r.index.refresh(r.places, r.below, now)
+	user.index.refresh(user.places, r.below, now)
 	for at := path.Clean("/" + cgroup); at != "/"; at = path.Dir(at) {
 		e, ok := r.index.paths[at]
 		if !ok {
+			e, ok = user.index.paths[at]
+		}
+		if !ok {
 			continue
 		}
-		c := &event.Container{ID: e.id, Runtime: e.facts.runtime}
-		r.adopt(c, e.facts)
+		c := &event.Container{ID: e.id, Runtime: e.facts.runtime, Pod: podAbove(path.Dir(at), e.facts.runtime)}
+		f := e.facts
+		f.inPod = &f.name // anybody may write such a file: a pod has to be in the path
+		r.adopt(c, f, cgroup)
 		if above := path.Dir(at); above != "/" {
 			if p := r.resolve(above).Container; p != nil && p.Runtime != Systemd && p.Runtime != "" {
 				c.Parent = p
@@ -276,5 +306,5 @@ func (r *Resolver) byPath(cgroup string, other *event.Container) Identity {
 		return Identity{Container: c, Complete: true}
 	}
 	// One may be about to be written.
-	return Identity{Container: other, Trouble: r.index.partial}
+	return Identity{Container: other, Trouble: cmp.Or(r.index.partial, user.index.partial)}
 }

@@ -119,8 +119,16 @@ func (p place) count() (int, error) {
 		names, err := p.host.list(p.Dir + "/containers")
 		return len(names), err
 	case Containerd:
-		tasks, err := p.tasks()
-		return len(tasks), err
+		if _, err := p.host.list(p.Dir); err != nil {
+			return 0, err
+		}
+		dirs, err := p.namespaces()
+		n := 0
+		for _, dir := range dirs {
+			ids, _ := p.host.list(dir)
+			n += len(ids)
+		}
+		return n, err
 	case CRIO, Podman:
 		drivers, err := p.drivers()
 		n := 0

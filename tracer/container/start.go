@@ -99,7 +99,8 @@ func (r *Resolver) started(s *Start, cgroup string, found Identity) Identity {
 	}
 	f, ok := r.startFacts(s, cgroup)
 	if ok {
-		r.adopt(c, f)
+		f.inPod = &f.name // which the path has to bear out
+		r.adopt(c, f, cgroup)
 	}
 	named := c.Name != "" || c.Pod != nil && c.Pod.Name != ""
 	return Identity{Container: c, Complete: ok && named, Trouble: found.Trouble}

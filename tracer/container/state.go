@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -16,6 +17,9 @@ type facts struct {
 	runtime     string
 	name, image string
 	pod         event.Pod
+	// inPod is what it is called in that pod, which is to be believed only if the
+	// cgroup's path names the same pod; nil when pod and name are sure.
+	inPod *string
 }
 
 // maxName bounds names and images: what is longer was not made by a runtime.
@@ -35,21 +39,21 @@ func (f facts) sane() facts {
 }
 
 // parse reads JSON that may have been caught half written.
-func parse(path string, b []byte, into any) error {
+func parse(file string, b []byte, into any) error {
 	if err := json.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
 }
 
-// byID looks a container up by its id in one root. The error is errAbsent when
-// it is not there.
-func (p place) byID(id string, lists *lists) (facts, error) {
+// byID looks a container up by its id, of which a cgroup bears witness, in one
+// root. The error is errAbsent when it is not there.
+func (p place) byID(id, cgroup string, lists *lists) (facts, error) {
 	switch p.Runtime {
 	case Docker:
 		return p.docker(id)
 	case Containerd:
-		return p.containerd(id)
+		return p.containerd(id, cgroup)
 	case CRIO:
 		return p.crio(id)
 	case Podman:
@@ -61,8 +65,8 @@ func (p place) byID(id string, lists *lists) (facts, error) {
 // docker reads config.v2.json, which dockerd writes when the container is made,
 // and again at each change.
 func (p place) docker(id string) (facts, error) {
-	path := p.Dir + "/containers/" + id + "/config.v2.json"
-	b, err := p.host.read(path, maxState)
+	file := p.Dir + "/containers/" + id + "/config.v2.json"
+	b, err := p.host.read(file, maxState)
 	if err != nil {
 		return facts{}, err
 	}
@@ -73,15 +77,19 @@ func (p place) docker(id string) (facts, error) {
 			Labels map[string]string
 		}
 	}
-	if err := parse(path, b, &c); err != nil {
+	if err := parse(file, b, &c); err != nil {
 		return facts{}, err
 	}
 	if c.ID != id {
-		return facts{}, fmt.Errorf("%s is of another container", path)
+		return facts{}, fmt.Errorf("%s is of another container", file)
 	}
 	f := facts{runtime: Docker, name: strings.TrimPrefix(c.Name, "/"), image: c.Config.Image}
-	// Kubernetes through cri-dockerd.
-	f.kubernetes(c.Config.Labels)
+	// Kubernetes through cri-dockerd. Anybody may label a container so.
+	k := f
+	k.kubernetes(c.Config.Labels)
+	if k = k.sane(); k.pod != (event.Pod{}) {
+		f.pod, f.inPod = k.pod, &k.name
+	}
 	return f.sane(), nil
 }
 
@@ -111,13 +119,13 @@ type bundle struct {
 	} `json:"linux"`
 }
 
-func (p place) bundle(path string) (*bundle, error) {
-	b, err := p.host.read(path, maxState)
+func (p place) bundle(file string) (*bundle, error) {
+	b, err := p.host.read(file, maxState)
 	if err != nil {
 		return nil, err
 	}
 	c := new(bundle)
-	if err := parse(path, b, c); err != nil {
+	if err := parse(file, b, c); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -127,58 +135,42 @@ func (p place) bundle(path string) (*bundle, error) {
 // containers: of shims of version 2, which 2.x has alone, and of version 1.
 var tasksDirs = [...]string{"/io.containerd.runtime.v2.task", "/io.containerd.runtime.v1.linux"}
 
-// task is a bundle of containerd's: a namespace and an id in it.
-type task struct{ dir, namespace, id string }
-
-func (t task) config() string { return t.dir + "/" + t.namespace + "/" + t.id + "/config.json" }
-
-// tasks lists the bundles. The error is errAbsent when there is no such root.
-func (p place) tasks() ([]task, error) {
-	if _, err := p.host.list(p.Dir); err != nil {
-		return nil, err
-	}
-	var all []task
+// namespaces lists the directories that hold them, one for each of containerd's
+// namespaces. The error is why some may be missing.
+func (p place) namespaces() (dirs []string, failed error) {
 	for _, sub := range tasksDirs {
-		dir := p.Dir + sub
-		namespaces, err := p.host.list(dir)
-		if err != nil {
-			continue
+		names, err := p.host.list(p.Dir + sub)
+		if err != nil && !errors.Is(err, errAbsent) {
+			failed = err
 		}
-		for _, ns := range namespaces {
-			ids, _ := p.host.list(dir + "/" + ns)
-			for _, id := range ids {
-				all = append(all, task{dir, ns, id})
-			}
+		for _, ns := range names {
+			dirs = append(dirs, p.Dir+sub+"/"+ns)
 		}
 	}
-	return all, nil
+	return dirs, failed
 }
 
 // containerd reads the bundle's config.json, which is there before the container
-// starts and until it is deleted.
-func (p place) containerd(id string) (facts, error) {
-	failed := errAbsent
-	for _, sub := range tasksDirs {
-		namespaces, err := p.host.list(p.Dir + sub)
-		if err != nil {
-			continue
-		}
-		for _, ns := range namespaces {
-			c, err := p.bundle(task{p.Dir + sub, ns, id}.config())
-			switch {
-			case err == nil:
-				f := c.facts(id)
-				f.runtime = cmp.Or(f.runtime, Containerd)
-				if ns == "moby" { // docker's own files know more
-					f.runtime, f.name = Docker, ""
-				}
-				return f, nil
-			case !errors.Is(err, errAbsent):
-				failed = err
+// starts and until it is deleted. An id that people gave may be that of another
+// container in another namespace: that has asked for another cgroup.
+func (p place) containerd(id, cgroup string) (facts, error) {
+	dirs, failed := p.namespaces()
+	for _, dir := range dirs {
+		c, err := p.bundle(dir + "/" + id + "/config.json")
+		switch {
+		case err == nil && !isID(id) && !strings.HasPrefix(path.Clean("/"+cgroup)+"/", expand(c.Linux.CgroupsPath)+"/"):
+		case err == nil:
+			f := c.facts(id)
+			f.runtime = cmp.Or(f.runtime, Containerd)
+			if path.Base(dir) == "moby" { // docker's own files know more
+				f.runtime, f.name = Docker, ""
 			}
+			return f, nil
+		case !errors.Is(err, errAbsent):
+			failed = err
 		}
 	}
-	return facts{}, failed
+	return facts{}, cmp.Or(failed, errAbsent)
 }
 
 // facts reads a bundle's annotations. An id that people gave is a name where
