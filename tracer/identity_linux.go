@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"container/heap"
+	"math/rand/v2"
 	"reflect"
 	"sync"
 	"time"
@@ -16,7 +17,8 @@ import (
 type identities struct {
 	resolver *container.Resolver
 	warn     func(string)
-	wake     func() // called when there is news
+	wake     func()        // called when there is news
+	renames  time.Duration // about how often it is looked whether a container was renamed
 
 	mu      sync.Mutex
 	known   map[uint64]*identity
@@ -59,7 +61,7 @@ const (
 
 func newIdentities(r *container.Resolver, warn func(string)) *identities {
 	s := &identities{
-		resolver: r, warn: warn, wake: func() {},
+		resolver: r, warn: warn, wake: func() {}, renames: time.Minute,
 		known: make(map[uint64]*identity), warned: make(map[string]bool),
 	}
 	s.changed = sync.NewCond(&s.mu)
@@ -104,8 +106,12 @@ func (s *identities) appeared(id uint64, path string, entered bool, args []strin
 func (s *identities) departed(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n := s.known[id]; n != nil && !n.complete {
-		n.removed = true
+	n := s.known[id]
+	if n == nil {
+		return
+	}
+	n.removed = true
+	if !n.complete {
 		s.schedule(id, n, 0)
 	}
 }
@@ -115,7 +121,7 @@ func (s *identities) settle(id uint64, path string) {
 	s.mu.Lock()
 	s.node(id, path)
 	s.mu.Unlock()
-	if n, _ := s.try(id); n != nil {
+	if n, _ := s.try(id, false); n != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if !n.complete {
@@ -125,14 +131,7 @@ func (s *identities) settle(id uint64, path string) {
 }
 
 // renew looks once more at a cgroup of which more can be known by now.
-func (s *identities) renew(id uint64) {
-	s.mu.Lock()
-	if n := s.known[id]; n != nil {
-		n.complete = false
-	}
-	s.mu.Unlock()
-	s.try(id)
-}
+func (s *identities) renew(id uint64) { s.try(id, true) }
 
 // forget makes a cgroup be looked at anew, under another path.
 func (s *identities) forget(id uint64) {
@@ -181,7 +180,7 @@ func (s *identities) await(id uint64, path string) *event.Container {
 	if done == nil && !n.complete && time.Since(n.tried) >= again {
 		done = make(chan struct{})
 		go func() {
-			s.try(id)
+			s.try(id, false)
 			close(done)
 		}()
 	}
@@ -207,11 +206,13 @@ func (s *identities) open(id uint64) bool {
 	return n != nil && !n.complete
 }
 
-// try makes one attempt, and gives the identity when it is still wanted.
-func (s *identities) try(id uint64) (*identity, container.Identity) {
+// try makes one attempt, and gives the identity when it is still wanted. What is
+// known already is looked at anew if so asked; where nothing is found any more, it
+// stays.
+func (s *identities) try(id uint64, anew bool) (*identity, container.Identity) {
 	s.mu.Lock()
 	n := s.known[id]
-	if n == nil || n.complete {
+	if n == nil || n.complete && !anew {
 		s.mu.Unlock()
 		return nil, container.Identity{}
 	}
@@ -228,19 +229,30 @@ func (s *identities) try(id uint64) (*identity, container.Identity) {
 	if n.trying == trying {
 		n.trying = nil
 	}
-	if s.known[id] != n || n.complete {
+	if s.known[id] != n || n.complete && !anew {
 		return nil, container.Identity{}
 	}
-	n.complete = found.Complete
-	if n.complete && n.removed {
-		s.wake() // its end is told once its name is settled
+	if found.Complete || !n.complete {
+		n.complete = found.Complete
+		if !reflect.DeepEqual(n.container, found.Container) {
+			n.container = found.Container
+			s.news = append(s.news, id)
+			s.wake()
+		}
 	}
-	if !reflect.DeepEqual(n.container, found.Container) {
-		n.container = found.Container
-		s.news = append(s.news, id)
-		s.wake()
+	switch {
+	case !n.complete:
+	case n.removed:
+		s.wake() // its end is told once its name is settled
+	case renameable(n.container):
+		s.schedule(id, n, s.renames/2+rand.N(s.renames)) // not of all at once
 	}
 	return n, found
+}
+
+// renameable tells whether a container's name may change.
+func renameable(c *event.Container) bool {
+	return c != nil && (c.Runtime == container.Docker || c.Runtime == container.Podman)
 }
 
 // run makes the attempts that are due until close.
@@ -266,11 +278,13 @@ func (s *identities) run() {
 		}
 		j := heap.Pop(&s.due).(job)
 		id := j.id
-		if n := s.known[id]; n == nil || !n.due.Equal(j.at) {
+		n := s.known[id]
+		if n == nil || !n.due.Equal(j.at) || n.complete && n.removed {
 			continue
 		}
+		anew := n.complete
 		s.mu.Unlock()
-		n, found := s.try(id)
+		n, found := s.try(id, anew)
 		s.mu.Lock()
 		if n == nil || n.complete || !n.due.Equal(j.at) { // known, or meanwhile there was cause for another attempt
 			continue

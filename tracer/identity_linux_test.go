@@ -122,3 +122,60 @@ func TestWarnedOnce(t *testing.T) {
 		t.Errorf("%q", w)
 	}
 }
+
+// A container that is renamed has its new name after a while, and keeps it when its
+// state is gone.
+func TestRenamed(t *testing.T) {
+	s, root, _, news := running(t)
+	s.renames = 10 * time.Millisecond
+	path := "/docker/" + dockerID
+	state := func(name string) {
+		t.Helper()
+		file := root + "/docker/containers/" + dockerID + "/config.v2.json"
+		putState(t, file+".new", `{"ID":"`+dockerID+`","Name":"/`+name+`"}`)
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"old", "new"} {
+		state(name)
+		s.appeared(7, path, true, nil)
+		for deadline := time.After(patience); s.of(7, path).Name != name; {
+			select {
+			case <-news:
+				if got := s.takeNews(); len(got) != 1 || !got[7] {
+					t.Errorf("news %v", got)
+				}
+			case <-deadline:
+				t.Fatalf("%s, want %s", show(s.of(7, path)), name)
+			}
+		}
+	}
+	if err := os.RemoveAll(root + "/docker"); err != nil {
+		t.Fatal(err)
+	}
+	looked := func() time.Time {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.known[7].tried
+	}
+	for last, deadline := time.Now(), time.Now().Add(patience); !looked().After(last); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not looked at again")
+		}
+	}
+	if c := s.of(7, path); c.Name != "new" {
+		t.Errorf("%s", show(c))
+	}
+	s.departed(7)
+	queued := func() int {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return len(s.due)
+	}
+	for deadline := time.Now().Add(patience); queued() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a container that is gone stays in the queue")
+		}
+	}
+}

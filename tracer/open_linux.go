@@ -117,6 +117,9 @@ func Open(o Options) (*Tracer, error) {
 		began: time.Now(),
 	}
 	resolver := container.NewResolver(container.Options{ProcRoot: o.ProcRoot, Roots: o.RuntimeRoots, Below: mount.Normalize})
+	for _, root := range resolver.Missing() {
+		o.Warn(fmt.Sprintf("runtime root %s=%s: there is no such directory; it is looked at when there is", root.Runtime, root.Dir))
+	}
 	t.names = newNames(cgroup.NewTree(mount, cgroup.Options{}), newIdentities(resolver, o.Warn), o.ProcRoot)
 	t.counters.init()
 	t.symbols = sync.OnceValue(func() *symbol.Kernel {

@@ -134,7 +134,7 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		if time.Now().After(keep) {
 			keep = time.Now().Add(houseKeeping)
 			t.clock.measure()
-			t.names.sweep()
+			t.sweep()
 			if err := t.tellLosses(); err != nil {
 				return err
 			}
@@ -354,11 +354,19 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 	tree := t.names.tree
 	switch bpf.CoreCgroupChange(r.Change) {
 	case bpf.CoreCgroupChangeCGROUP_MKDIR:
+		if len(r.Path) >= bpfPathLen-1 { // cut off, so it may look like another's
+			cg, ok := tree.Resolve(r.Id)
+			if !ok {
+				return nil // gone, and never known by name
+			}
+			r.Path = cg.Path
+		}
 		tree.Add(r.Id, r.Path)
 		t.names.identities.appeared(r.Id, r.Path, false, nil)
 		t.window.add(r.Id, r.Path)
 		if len(t.opts.Cgroups) > 0 {
 			t.follow(r.Id, r.Path, t.names.identities.of(r.Id, r.Path))
+			t.inherit(r.Id)
 		}
 		return t.tellCgroup(r.Id, "appeared", r.Head.Time)
 	case bpf.CoreCgroupChangeCGROUP_RENAME:

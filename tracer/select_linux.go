@@ -2,6 +2,7 @@ package tracer
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -152,6 +153,27 @@ func (t *Tracer) follow(id uint64, path string, c *event.Container) {
 			return
 		}
 	}
+}
+
+// inherit adds a cgroup that has appeared to the filter when it lies below one that
+// is traced: it may have been made just before that one was known to be, when the
+// kernel did not do so by itself.
+func (t *Tracer) inherit(id uint64) {
+	if t.roots[id] || !t.selected(id) {
+		return
+	}
+	if err := t.session.Maps["watched"].Put(id, uint8(1)); err != nil {
+		t.opts.Warn(fmt.Sprintf("map watched: %v", err))
+	}
+}
+
+// sweep lets go of what the tree has forgotten.
+func (t *Tracer) sweep() {
+	t.names.sweep()
+	maps.DeleteFunc(t.roots, func(id uint64, _ bool) bool {
+		_, remembered := t.names.tree.Lookup(id)
+		return !remembered
+	})
 }
 
 // identified acts on what has become known of cgroups since they appeared.

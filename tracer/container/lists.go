@@ -1,6 +1,14 @@
 package container
 
-import "encoding/json"
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+var errNoList = errors.New("no list of containers")
 
 // lists remembers the lists of containers that podman's storage keeps: one file
 // for all, read again when it has changed.
@@ -29,16 +37,24 @@ func (l *lists) read(h host, path string) (map[string]facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	var entries []struct {
-		ID       string   `json:"id"`
-		Names    []string `json:"names"`
-		Metadata string   `json:"metadata"`
+	// One by one: a list that a user made up may hold millions.
+	all := make(map[string]facts)
+	d := json.NewDecoder(bytes.NewReader(b))
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return nil, fmt.Errorf("%s: %w", path, cmp.Or(err, errNoList))
 	}
-	if err := parse(path, b, &entries); err != nil {
-		return nil, err
-	}
-	all := make(map[string]facts, len(entries))
-	for _, e := range entries {
+	for d.More() {
+		var e struct {
+			ID       string   `json:"id"`
+			Names    []string `json:"names"`
+			Metadata string   `json:"metadata"`
+		}
+		if err := d.Decode(&e); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if !isID(e.ID) {
+			continue
+		}
 		var meta struct {
 			Name  string `json:"name"`
 			Image string `json:"image-name"`
@@ -53,6 +69,9 @@ func (l *lists) read(h host, path string) (map[string]facts, error) {
 			f.name = e.Names[0] // what it was renamed to
 		}
 		all[e.ID] = f.sane()
+	}
+	if _, err := d.Token(); err != nil { // its end
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if l.files == nil {
 		l.files = make(map[fileAt]listed)

@@ -91,6 +91,8 @@ var states = []struct {
 		"/kubepods/burstable/pod" + uid + "/" + id, web0(called("web", "registry/shop:2", by(Containerd, id)))},
 	{"containerd 1.x with shims of version 1", map[string]string{"run/containerd/io.containerd.runtime.v1.linux/k8s.io/" + id + "/config.json": criState},
 		podPath + "/cri-containerd-" + id + ".scope", web0(called("web", "registry/shop:2", by(Containerd, id)))},
+	{"k0s", map[string]string{"run/k0s/containerd/io.containerd.runtime.v2.task/k8s.io/" + id + "/config.json": criState},
+		podPath + "/cri-containerd-" + id + ".scope", web0(called("web", "registry/shop:2", by(Containerd, id)))},
 	{"k3s", map[string]string{"run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/" + id + "/config.json": criState},
 		podPath + "/cri-containerd-" + id + ".scope", web0(called("web", "registry/shop:2", by(Containerd, id)))},
 	{"a sandbox", map[string]string{criTask: criSandbox},
@@ -120,6 +122,8 @@ var states = []struct {
 
 	{"podman", map[string]string{"var/lib/containers/storage/overlay-containers/containers.json": podmanList},
 		"/machine.slice/libpod-" + id + ".scope/container", called("mail", "docker.io/library/mail:3", by(Podman, id))},
+	{"podman, with a transient store", map[string]string{"run/containers/storage/overlay-containers/volatile-containers.json": podmanList},
+		"/machine.slice/libpod-" + id + ".scope", called("mail", "docker.io/library/mail:3", by(Podman, id))},
 	{"podman, in a pod", map[string]string{"var/lib/containers/storage/vfs-containers/containers.json": podmanList},
 		"/machine.slice/machine-libpod_pod_" + id2 + ".slice/libpod-" + id + ".scope", in(id2, called("mail", "docker.io/library/mail:3", by(Podman, id)))},
 	{"podman, of a user", map[string]string{
@@ -286,6 +290,9 @@ func TestGivenRoots(t *testing.T) {
 	r := NewResolver(Options{ProcRoot: proc, Roots: []Root{{Docker, ours}, {Podman, "/not/there"}}})
 	if got := r.Resolve("/docker/"+id, nil).Container; got.Name != "web" {
 		t.Errorf("%s", show(got))
+	}
+	if got := r.Missing(); !reflect.DeepEqual(got, []Root{{Podman, "/not/there"}}) {
+		t.Errorf("missing: %v", got)
 	}
 	var lines []string
 	for _, f := range r.Survey() {

@@ -37,7 +37,7 @@ func ParseRoot(s string) (Root, error) {
 }
 
 // defaultRoots are where runtimes keep their state unless told otherwise: by
-// themselves, in k3s and rke2, and in snaps.
+// themselves, in k3s, rke2 and k0s, and in snaps.
 func defaultRoots() []Root {
 	return []Root{
 		{Docker, "/var/lib/docker"},
@@ -45,10 +45,12 @@ func defaultRoots() []Root {
 		{Containerd, "/run/containerd"},
 		{Containerd, "/run/docker/containerd/daemon"}, // one that dockerd starts
 		{Containerd, "/run/k3s/containerd"},
+		{Containerd, "/run/k0s/containerd"},
 		{Containerd, "/var/snap/microk8s/common/run/containerd"},
 		{CRIO, "/run/containers/storage"},
 		{CRIO, "/var/lib/containers/storage"},
 		{Podman, "/var/lib/containers/storage"},
+		{Podman, "/run/containers/storage"}, // with transient_store
 		{Runc, "/run/runc"},
 		{Crun, "/run/crun"},
 	}
@@ -57,7 +59,7 @@ func defaultRoots() []Root {
 // rootlessRoots are those of a user's own containers.
 func rootlessRoots(uid, home string) []Root {
 	run := "/run/user/" + uid
-	roots := []Root{{Runc, run + "/runc"}, {Crun, run + "/crun"}}
+	roots := []Root{{Runc, run + "/runc"}, {Crun, run + "/crun"}, {Podman, run + "/containers"}}
 	if home != "" {
 		roots = append(roots,
 			Root{Podman, home + "/.local/share/containers/storage"},
@@ -83,20 +85,26 @@ type Found struct {
 }
 
 // Survey looks for the roots of runtimes. Those that are not there are left out,
-// unless they were asked for.
+// and of podman and CRI-O, which share theirs, whichever has never used it; unless
+// they were asked for.
 func (r *Resolver) Survey() []Found {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var found []Found
 	asked := make(map[Root]bool) // and whether it was found
 	for _, p := range r.places {
-		n, err := p.count()
+		n, err := p.count(&r.lists)
 		f := Found{Root: p.Root}
+		given := slices.Contains(r.given, p.Root)
 		switch {
 		case errors.Is(err, errAbsent):
-			if _, ok := asked[p.Root]; !ok && slices.Contains(r.given, p.Root) {
+			if _, ok := asked[p.Root]; !ok && given {
 				asked[p.Root] = false
 			}
 			continue
-		case err != nil:
+		case errors.Is(err, errUnused) && !given:
+			continue
+		case err != nil && !errors.Is(err, errUnused):
 			f.Err = err.Error()
 		default:
 			f.Containers = &n
@@ -112,8 +120,24 @@ func (r *Resolver) Survey() []Found {
 	return found
 }
 
+// Missing gives the roots that were asked for and are not there, or not yet.
+func (r *Resolver) Missing() []Root {
+	return slices.DeleteFunc(slices.Clone(r.given), func(root Root) bool {
+		return slices.ContainsFunc(r.places, func(p place) bool {
+			if p.Root != root {
+				return false
+			}
+			_, err := p.host.stat(p.Dir)
+			return !errors.Is(err, errAbsent)
+		})
+	})
+}
+
+// errUnused says that a directory is there, and the runtime has nothing in it.
+var errUnused = errors.New("not used")
+
 // count tells how many containers a root holds.
-func (p place) count() (int, error) {
+func (p place) count(lists *lists) (int, error) {
 	switch p.Runtime {
 	case Docker:
 		names, err := p.host.list(p.Dir + "/containers")
@@ -130,14 +154,38 @@ func (p place) count() (int, error) {
 		}
 		return n, err
 	case CRIO, Podman:
-		drivers, err := p.drivers()
-		n := 0
-		for _, dir := range drivers {
-			names, _ := p.host.list(dir)
-			n += len(slices.DeleteFunc(names, func(name string) bool { return !isID(name) }))
-		}
-		return n, err
+		return p.stored(lists)
 	}
 	names, err := p.host.list(p.Dir)
 	return len(names), err
+}
+
+// stored counts the containers of podman or CRI-O in a storage that both may use.
+func (p place) stored(lists *lists) (n int, err error) {
+	drivers, err := p.drivers()
+	for _, dir := range drivers {
+		if p.Runtime == Podman {
+			for _, file := range storageLists {
+				found, err := lists.read(p.host, dir+file)
+				if err != nil && !errors.Is(err, errAbsent) {
+					return 0, err
+				}
+				n += len(found)
+			}
+			continue
+		}
+		names, _ := p.host.list(dir)
+		for _, id := range names {
+			if c, err := p.bundle(dir + "/" + id + "/userdata/config.json"); err == nil && c.facts(id).runtime == CRIO {
+				n++
+			}
+		}
+	}
+	if n > 0 || err != nil {
+		return n, err
+	}
+	if _, err := p.host.stat(p.Dir + "/libpod"); p.Runtime == Podman && err == nil {
+		return 0, nil // podman's own directory
+	}
+	return 0, errUnused
 }

@@ -255,6 +255,9 @@ func (p place) crio(id string) (facts, error) {
 	return facts{}, failed
 }
 
+// storageLists are the lists of containers in a driver's directory.
+var storageLists = [...]string{"/containers.json", "/volatile-containers.json"}
+
 // podman reads the storage's list of containers, which has a container before it
 // is started. Pods are in podman's database alone.
 func (p place) podman(id string, lists *lists) (facts, error) {
@@ -264,7 +267,7 @@ func (p place) podman(id string, lists *lists) (facts, error) {
 	}
 	failed := errAbsent
 	for _, dir := range dirs {
-		for _, file := range [...]string{"/containers.json", "/volatile-containers.json"} {
+		for _, file := range storageLists {
 			found, err := lists.read(p.host, dir+file)
 			if err != nil {
 				if !errors.Is(err, errAbsent) {

@@ -226,3 +226,60 @@ func TestNotOpened(t *testing.T) {
 	<-written
 	f.Close()
 }
+
+// Lists that are torn, or none, are not believed; what in one is no container is
+// passed over.
+func TestLists(t *testing.T) {
+	const file = "var/lib/containers/storage/overlay-containers/containers.json"
+	path := "/libpod_parent/libpod-" + id
+	for text, want := range map[string]string{
+		podmanList:                               "",
+		`[null,{"id":"x"},` + podmanList[1:]:     "",
+		"[]":                                     "nothing of container",
+		"":                                       "containers.json: EOF",
+		"{}":                                     "containers.json: no list of containers",
+		"null":                                   "containers.json: no list of containers",
+		podmanList[:len(podmanList)-1]:           "containers.json: ",
+		podmanList[:len(podmanList)-60]:          "containers.json: unexpected EOF",
+		strings.Replace(podmanList, ":", ";", 1): "containers.json: invalid character",
+	} {
+		_, proc := aHost(t, map[string]string{file: text})
+		got := NewResolver(Options{ProcRoot: proc}).Resolve(path, nil)
+		if got.Complete != (want == "") || want != "" && !strings.Contains(got.Trouble.Error(), want) {
+			t.Errorf("%q: %s, %v; want %q", text, show(got.Container), got.Trouble, want)
+		}
+	}
+}
+
+// Podman and CRI-O may share a storage: each is found where it has containers.
+func TestSurveyOfStorage(t *testing.T) {
+	const podmans, crios = "var/lib/containers/storage/overlay-containers/containers.json", "run/containers/storage/overlay-containers/" + id + "/userdata/config.json"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  string
+	}{
+		{"podman alone", map[string]string{podmans: podmanList, "run/containers/storage/overlay-containers/" + id + "/userdata/config.json": `{"annotations":{"io.container.manager":"libpod"}}`}, "podman /var/lib/containers/storage 2"},
+		{"podman, without containers", map[string]string{"var/lib/containers/storage/libpod/x": ""}, "podman /var/lib/containers/storage 0"},
+		{"cri-o alone", map[string]string{crios: crioState, podmans: `[{"id":"` + id + `","metadata":"{\"pod-id\":\"x\"}"}]`}, "cri-o /run/containers/storage 1"},
+		{"neither", map[string]string{"var/lib/containers/storage/x": ""}, ""},
+	} {
+		_, proc := aHost(t, c.files)
+		var lines []string
+		for _, f := range NewResolver(Options{ProcRoot: proc}).Survey() {
+			if f.Containers != nil && (f.Runtime == Podman || f.Runtime == CRIO) {
+				lines = append(lines, fmt.Sprint(f.Runtime, " ", f.Dir, " ", *f.Containers))
+			}
+		}
+		if got := strings.Join(lines, ", "); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	empty := t.TempDir()
+	_, proc := aHost(t, nil)
+	for _, f := range NewResolver(Options{ProcRoot: proc, Roots: []Root{{CRIO, empty}}}).Survey() {
+		if f.Dir == empty && (f.Containers == nil || *f.Containers != 0 || f.Err != "") {
+			t.Errorf("asked for: %+v", f)
+		}
+	}
+}
