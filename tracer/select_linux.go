@@ -128,7 +128,7 @@ func (t *Tracer) matches(sel Selector, path string, c *event.Container) bool {
 	case c == nil:
 		return false
 	case sel.Container != "":
-		return c.Name == sel.Container || c.Unit == sel.Container || c.ID == sel.Container ||
+		return c.Name == sel.Container || c.Unit == sel.Container || c.Unit == sel.Container+".service" || c.ID == sel.Container ||
 			len(sel.Container) >= 8 && strings.HasPrefix(c.ID, sel.Container)
 	case sel.Pod != "" && c.Pod != nil:
 		namespace, name, qualified := strings.Cut(sel.Pod, "/")

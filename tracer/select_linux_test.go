@@ -56,6 +56,7 @@ func TestMatches(t *testing.T) {
 		{"no container", Selector{Container: dockerID}, "/a/b", false},
 		{"unit", Selector{Container: "nginx.service"}, "/system.slice/nginx.service", true},
 		{"unit by its name", Selector{Container: "nginx"}, "/system.slice/nginx.service", true},
+		{"unit by its escaped name", Selector{Container: `a\x2db`}, `/system.slice/a\x2db.service`, true},
 		{"another unit", Selector{Container: "nginx2"}, "/system.slice/nginx.service", false},
 		{"pod", Selector{Pod: podUID}, podPath, true},
 		{"a container in the pod", Selector{Pod: podUID}, podChild, true},

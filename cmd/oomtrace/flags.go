@@ -210,10 +210,11 @@ func (f *liveFlags) selected() ([]tracer.Selector, error) {
 		out = append(out, s)
 	}
 	for _, arg := range f.containers {
-		if arg == "" {
+		name := strings.TrimPrefix(arg, "/") // docker's own notation has it
+		if name == "" {
 			return nil, usagef("--container: the name is empty")
 		}
-		out = append(out, tracer.Selector{Container: strings.TrimPrefix(arg, "/")})
+		out = append(out, tracer.Selector{Container: name})
 	}
 	for _, arg := range f.pods {
 		s, err := podSelector(arg)
