@@ -86,14 +86,30 @@ func (j *jobs) Pop() any {
 	return last
 }
 
-// appeared says that a cgroup was made, or that the first process has entered
-// it, brought by a process with this command line. If its names are not known, the
-// attempts begin anew.
-func (s *identities) appeared(id uint64, path string, entered bool, args []string) {
+// appeared says that a cgroup was made at a time.
+func (s *identities) appeared(id uint64, path string, at time.Time) {
+	s.begin(id, path, false, container.Start{Born: at})
+}
+
+// entered says that the first process has entered a cgroup, brought by a process
+// with this command line.
+func (s *identities) entered(id uint64, path string, args []string) {
+	var start container.Start
+	if said := container.ParseStart(args); said != nil {
+		start = *said
+	}
+	s.begin(id, path, true, start)
+}
+
+// begin lets the attempts begin anew unless the names are known.
+func (s *identities) begin(id uint64, path string, entered bool, start container.Start) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.node(id, path)
-	n.newborn, n.entered, n.start = true, entered, container.ParseStart(args)
+	if n.start != nil && start.Born.IsZero() {
+		start.Born = n.start.Born
+	}
+	n.newborn, n.entered, n.start = true, entered, &start
 	if !n.complete {
 		n.attempt = 0
 		s.schedule(id, n, 0)

@@ -55,11 +55,11 @@ func putState(t *testing.T, path, text string) {
 // themselves, once the first process is in it.
 func TestIdentifiedLate(t *testing.T) {
 	s, root, _, news := running(t)
-	s.appeared(7, "/a/b", false, nil)
+	s.appeared(7, "/a/b", time.Now())
 	if c := s.of(7, "/a/b"); c != nil {
 		t.Fatalf("%s", show(c))
 	}
-	s.appeared(7, "/a/b", true, nil)
+	s.entered(7, "/a/b", nil)
 	putState(t, root+"/runc/web/state.json", `{"id":"web","cgroup_paths":{"":"/sys/fs/cgroup/a/b"}}`)
 	select {
 	case <-news:
@@ -101,7 +101,7 @@ func TestWarnedOnce(t *testing.T) {
 		if c := s.await(i, "/docker/"+id); c == nil || c.ID != id || c.Name != "" {
 			t.Errorf("%s", show(c))
 		}
-		s.appeared(i, "/docker/"+id, true, nil)
+		s.entered(i, "/docker/"+id, nil)
 	}
 	settled := func() bool {
 		s.mu.Lock()
@@ -139,7 +139,7 @@ func TestRenamed(t *testing.T) {
 	}
 	for _, name := range []string{"old", "new"} {
 		state(name)
-		s.appeared(7, path, true, nil)
+		s.entered(7, path, nil)
 		for deadline := time.After(patience); s.of(7, path).Name != name; {
 			select {
 			case <-news:

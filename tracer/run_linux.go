@@ -362,7 +362,7 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 			r.Path = cg.Path
 		}
 		tree.Add(r.Id, r.Path)
-		t.names.identities.appeared(r.Id, r.Path, false, nil)
+		t.names.identities.appeared(r.Id, r.Path, t.clock.wall(r.Head.Time))
 		t.window.add(r.Id, r.Path)
 		if len(t.opts.Cgroups) > 0 {
 			t.follow(r.Id, r.Path, t.names.identities.of(r.Id, r.Path))
@@ -382,7 +382,7 @@ func (t *Tracer) cgroupChanged(r *decode.Cgroup) error {
 		}
 	case bpf.CoreCgroupChangeCGROUP_ATTACH:
 		if cg, ok := tree.Resolve(r.Id); ok {
-			t.names.identities.appeared(r.Id, cg.Path, true, r.Args)
+			t.names.identities.entered(r.Id, cg.Path, r.Args)
 		}
 		return t.tellCgroup(r.Id, "identified", r.Head.Time)
 	}

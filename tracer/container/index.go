@@ -23,6 +23,13 @@ type indexed struct {
 	path  string // of the cgroup
 	id    string
 	facts facts
+	after bool // it is written after the cgroup was made
+}
+
+// before says that a container had begun before a cgroup was made at its path: it
+// was stopped, and that cgroup is another's.
+func (e indexed) before(born time.Time) bool {
+	return e.after && !born.IsZero() && e.stamp.mtime < born.Add(-coarse).UnixNano()
 }
 
 // listing is a directory in which each entry is a container's.
@@ -191,7 +198,7 @@ func (p place) runc(dir, id string, below func(string) string) (indexed, error) 
 	if at == "" {
 		return indexed{}, errAbsent // not yet
 	}
-	e := indexed{id: id, path: below(at), facts: c.facts(id)}
+	e := indexed{id: id, path: below(at), facts: c.facts(id), after: true}
 	e.facts.runtime = cmp.Or(e.facts.runtime, Runc)
 	return e, nil
 }
@@ -213,7 +220,7 @@ func (p place) crun(dir, id string, below func(string) string) (indexed, error) 
 	if s.Path == "" {
 		return indexed{}, errAbsent // not yet
 	}
-	e := indexed{id: id, path: below(s.Path)}
+	e := indexed{id: id, path: below(s.Path), after: true}
 	c, err := p.bundle(dir + "/config.json")
 	if err != nil && s.Bundle != "" {
 		c, err = p.bundle(path.Clean("/" + s.Bundle + "/config.json"))

@@ -102,20 +102,24 @@ type Identity struct {
 func (r *Resolver) Resolve(cgroup string, start *Start) Identity {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.started(start, cgroup, r.resolve(cgroup))
+	var born time.Time
+	if start != nil {
+		born = start.Born
+	}
+	return r.started(start, cgroup, r.resolve(cgroup, born))
 }
 
-func (r *Resolver) resolve(cgroup string) Identity {
+func (r *Resolver) resolve(cgroup string, born time.Time) Identity {
 	c := FromPath(cgroup)
 	if c == nil || c.Runtime == Systemd {
-		return r.byPath(cgroup, c)
+		return r.byPath(cgroup, c, born)
 	}
 	id := r.fill(c, cgroup)
 	for p := c.Parent; p != nil; p = p.Parent {
 		r.fill(p, cgroup)
 	}
 	if !id.Complete && c.Runtime == Unknown { // a name of runc's that looks like an id
-		if by := r.byPath(cgroup, c); by.Complete {
+		if by := r.byPath(cgroup, c, born); by.Complete {
 			return by
 		}
 	}
@@ -277,8 +281,9 @@ func (r *Resolver) hosts() []host {
 }
 
 // byPath looks for a container whose cgroup is at a path or above it, for paths
-// that name none. other is what the path says otherwise.
-func (r *Resolver) byPath(cgroup string, other *event.Container) Identity {
+// that name none. other is what the path says otherwise, born when the cgroup was
+// made.
+func (r *Resolver) byPath(cgroup string, other *event.Container, born time.Time) Identity {
 	none := Identity{Container: other, Complete: true}
 	if _, name := cut(cgroup); name == "" || unitType(name) != "" && !strings.HasSuffix(name, ".scope") || strings.HasSuffix(name, ".slice") {
 		return none // a unit of systemd's, which is never a container's own
@@ -291,7 +296,7 @@ func (r *Resolver) byPath(cgroup string, other *event.Container) Identity {
 		if !ok {
 			e, ok = user.index.paths[at]
 		}
-		if !ok {
+		if !ok || at == path.Clean("/"+cgroup) && e.before(born) {
 			continue
 		}
 		c := &event.Container{ID: e.id, Runtime: e.facts.runtime, Pod: podAbove(path.Dir(at), e.facts.runtime)}
@@ -299,7 +304,7 @@ func (r *Resolver) byPath(cgroup string, other *event.Container) Identity {
 		f.inPod = &f.name // anybody may write such a file: a pod has to be in the path
 		r.adopt(c, f, cgroup)
 		if above := path.Dir(at); above != "/" {
-			if p := r.resolve(above).Container; p != nil && p.Runtime != Systemd && p.Runtime != "" {
+			if p := r.resolve(above, time.Time{}).Container; p != nil && p.Runtime != Systemd && p.Runtime != "" {
 				c.Parent = p
 			}
 		}

@@ -4,16 +4,19 @@ import (
 	"cmp"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
 )
 
-// Start is what a low-level runtime's command line says of the container that it
-// starts. It is known even when all that the runtime wrote is gone again.
+// Start is how a cgroup began. What a low-level runtime's command line says of the
+// container that it starts is known even when all that the runtime wrote is gone
+// again.
 type Start struct {
-	Runtime string // runc or crun
-	ID      string
-	Bundle  string // absolute, "" when it is not said
+	Runtime string    // runc or crun; "" when neither was seen to start it
+	ID      string    // likewise
+	Bundle  string    // absolute, "" when it is not said
+	Born    time.Time // when the cgroup was made; zero when that was not seen
 }
 
 // ParseStart reads the command line of a process that brought the first process
@@ -82,7 +85,7 @@ func (r *Resolver) startFacts(s *Start, cgroup string) (facts, bool) {
 func (r *Resolver) started(s *Start, cgroup string, found Identity) Identity {
 	c := found.Container
 	switch {
-	case s == nil, found.Complete && c != nil && c.Runtime != Systemd:
+	case s == nil, s.ID == "", found.Complete && c != nil && c.Runtime != Systemd:
 		return found
 	case c == nil, c.Runtime == Systemd:
 		// No path or file names it. The cgroup that was entered is the container's

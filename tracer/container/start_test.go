@@ -10,14 +10,14 @@ import (
 
 func TestParseStart(t *testing.T) {
 	for line, want := range map[string]*Start{
-		"runc run web": {Runc, "web", ""},
-		"/usr/sbin/runc run --bundle /b/web/ web":                                                         {Runc, "web", "/b/web"},
-		"runc --root /r run -b /b -d --no-pivot w.1":                                                      {Runc, "w.1", "/b"},
-		"runc --root /r --log /l --log-format json create --bundle /run/b/" + id + " --pid-file /p " + id: {Runc, id, "/run/b/" + id},
-		"/usr/bin/crun --systemd-cgroup create --bundle=/b --pid-file /p db":                              {Crun, "db", "/b"},
-		"runc restore -b=/b web":                                                                          {Runc, "web", "/b"},
-		"runc run --bundle relative web":                                                                  {Runc, "web", ""},
-		"runc run --bundle web":                                                                           {Runc, "web", ""}, // which is an error of whoever typed it
+		"runc run web": {Runtime: Runc, ID: "web", Bundle: ""},
+		"/usr/sbin/runc run --bundle /b/web/ web":                                                         {Runtime: Runc, ID: "web", Bundle: "/b/web"},
+		"runc --root /r run -b /b -d --no-pivot w.1":                                                      {Runtime: Runc, ID: "w.1", Bundle: "/b"},
+		"runc --root /r --log /l --log-format json create --bundle /run/b/" + id + " --pid-file /p " + id: {Runtime: Runc, ID: id, Bundle: "/run/b/" + id},
+		"/usr/bin/crun --systemd-cgroup create --bundle=/b --pid-file /p db":                              {Runtime: Crun, ID: "db", Bundle: "/b"},
+		"runc restore -b=/b web":                                                                          {Runtime: Runc, ID: "web", Bundle: "/b"},
+		"runc run --bundle relative web":                                                                  {Runtime: Runc, ID: "web", Bundle: ""},
+		"runc run --bundle web":                                                                           {Runtime: Runc, ID: "web", Bundle: ""}, // which is an error of whoever typed it
 		"runc exec web sh":                                                                                nil,
 		"runc init":                                                                                       nil,
 		"runc run -h":                                                                                     nil,
@@ -48,15 +48,15 @@ func TestStarted(t *testing.T) {
 		want     *event.Container
 		complete bool
 	}{
-		{"all is gone", nil, "/a/b", &Start{Runc, "web", "/bundles/web"}, called("web", "", by(Runc, "web")), false},
-		{"the bundle is there", map[string]string{bundled: spec}, "/a/b", &Start{Crun, "web", "/bundles/web"}, called("web", "shop:1", by(Crun, "web")), true},
-		{"another's bundle", map[string]string{bundled: strings.Replace(spec, "/a/b", "/a/c", 1)}, "/a/b", &Start{Runc, "web", "/bundles/web"}, called("web", "", by(Runc, "web")), false},
-		{"the state says it", map[string]string{"run/runc/shop/state.json": strings.Replace(runcUnified, `"web"`, `"shop"`, 1)}, "/a/b", &Start{Runc, "web", ""}, called("shop", "", by(Runc, "shop")), true},
-		{"in a scope", nil, "/system.slice/odd.scope", &Start{Runc, "web", ""}, called("web", "", by(Runc, "web")), false},
-		{"in docker", nil, "/docker/" + id + "/x", &Start{Runc, "web", ""}, by(Docker, id), false},
+		{"all is gone", nil, "/a/b", &Start{Runtime: Runc, ID: "web", Bundle: "/bundles/web"}, called("web", "", by(Runc, "web")), false},
+		{"the bundle is there", map[string]string{bundled: spec}, "/a/b", &Start{Runtime: Crun, ID: "web", Bundle: "/bundles/web"}, called("web", "shop:1", by(Crun, "web")), true},
+		{"another's bundle", map[string]string{bundled: strings.Replace(spec, "/a/b", "/a/c", 1)}, "/a/b", &Start{Runtime: Runc, ID: "web", Bundle: "/bundles/web"}, called("web", "", by(Runc, "web")), false},
+		{"the state says it", map[string]string{"run/runc/shop/state.json": strings.Replace(runcUnified, `"web"`, `"shop"`, 1)}, "/a/b", &Start{Runtime: Runc, ID: "web", Bundle: ""}, called("shop", "", by(Runc, "shop")), true},
+		{"in a scope", nil, "/system.slice/odd.scope", &Start{Runtime: Runc, ID: "web", Bundle: ""}, called("web", "", by(Runc, "web")), false},
+		{"in docker", nil, "/docker/" + id + "/x", &Start{Runtime: Runc, ID: "web", Bundle: ""}, by(Docker, id), false},
 		{"CRI, by a containerd whose root is not known", map[string]string{"odd/io.containerd.runtime.v2.task/k8s.io/" + id + "/config.json": strings.Replace(criState, "/x", "/kubepods/pod"+uid+"/"+id, 1)},
-			"/kubepods/pod" + uid + "/" + id, &Start{Runc, id, "/odd/io.containerd.runtime.v2.task/k8s.io/" + id}, web0(called("web", "registry/shop:2", by(Containerd, id))), true},
-		{"another id than the path's", nil, "/kubepods/pod" + uid + "/" + id, &Start{Runc, id2, ""}, in(uid, by(Unknown, id)), false},
+			"/kubepods/pod" + uid + "/" + id, &Start{Runtime: Runc, ID: id, Bundle: "/odd/io.containerd.runtime.v2.task/k8s.io/" + id}, web0(called("web", "registry/shop:2", by(Containerd, id))), true},
+		{"another id than the path's", nil, "/kubepods/pod" + uid + "/" + id, &Start{Runtime: Runc, ID: id2, Bundle: ""}, in(uid, by(Unknown, id)), false},
 		{"by nobody", nil, "/a/b", nil, nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func TestAnnotationsOfAnother(t *testing.T) {
 		t.Errorf("by its path: %s", show(got))
 	}
 	_, proc = aHost(t, map[string]string{"bundles/db/config.json": spec})
-	if got := NewResolver(Options{ProcRoot: proc}).Resolve("/a/b", &Start{Crun, "db", "/bundles/db"}).Container; !reflect.DeepEqual(got, want(Containerd, "db")) {
+	if got := NewResolver(Options{ProcRoot: proc}).Resolve("/a/b", &Start{Runtime: Crun, ID: "db", Bundle: "/bundles/db"}).Container; !reflect.DeepEqual(got, want(Containerd, "db")) {
 		t.Errorf("by its start: %s", show(got))
 	}
 }
@@ -122,6 +122,39 @@ func TestStoppedBefore(t *testing.T) {
 		}
 		if got := NewResolver(Options{ProcRoot: proc}).Resolve("/a/b", nil).Container; !reflect.DeepEqual(got, called(want, "", by(Runc, want))) {
 			t.Errorf("%s: %s", want, show(got))
+		}
+	}
+}
+
+// State that is older than a cgroup is of another one that was at its path.
+func TestBornLater(t *testing.T) {
+	root, proc := aHost(t, map[string]string{
+		"run/runc/old/state.json": runcUnified, "run/crun/older/status": crunState,
+		"run/containerd/io.containerd.runtime.v2.task/default/ctr/config.json": `{"linux":{"cgroupsPath":"/c/d"}}`,
+	})
+	born := time.Now()
+	for i, file := range []string{"run/runc/old/state.json", "run/crun/older/status", "run/containerd/io.containerd.runtime.v2.task/default/ctr/config.json"} {
+		at := born.Add(-time.Duration(1+i) * time.Second)
+		if err := os.Chtimes(filepath.Join(root, file), at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := NewResolver(Options{ProcRoot: proc})
+	old := called("old", "", by(Runc, "old"))
+	for _, c := range []struct {
+		path string
+		born time.Time
+		want *event.Container
+	}{
+		{"/a/b", born, nil},
+		{"/a/b", born.Add(-2 * time.Second), old},
+		{"/a/b", time.Time{}, old},                               // was there before the trace
+		{"/a/b/below", born, old},                                // made by what runs in it
+		{"/c/d", born, called("ctr", "", by(Containerd, "ctr"))}, // written beforehand
+	} {
+		got := r.Resolve(c.path, &Start{Born: c.born})
+		if !reflect.DeepEqual(got.Container, c.want) || got.Complete != (c.want != nil) {
+			t.Errorf("%s: %s, want %s", c.path, show(got.Container), show(c.want))
 		}
 	}
 }
