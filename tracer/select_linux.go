@@ -223,11 +223,11 @@ func (t *Tracer) namePod(id uint64, uid string) {
 
 // selected tells whether a cgroup is traced.
 func (t *Tracer) selected(id uint64) bool {
-	if len(t.opts.Cgroups) == 0 || t.roots[id] {
+	if len(t.opts.Cgroups) == 0 {
 		return true
 	}
-	for root := range t.roots {
-		if t.names.tree.Descends(id, root) {
+	for ok := true; ok; id, ok = t.names.tree.Parent(id) {
+		if t.roots[id] {
 			return true
 		}
 	}

@@ -69,18 +69,18 @@ func NewResolver(o Options) *Resolver {
 		r.below = func(dir string) string { return path.Clean("/" + strings.TrimPrefix(dir, "/sys/fs/cgroup")) }
 	}
 	hosts := hosts(o.ProcRoot)
-	for _, root := range slices.Concat(o.Roots, defaultRoots()) {
-		r.places = append(r.places, places(hosts, root)...)
+	roots := slices.Clone(o.Roots)
+	for _, h := range hosts {
+		roots = append(roots, h.configuredRoots()...)
+	}
+	for _, root := range append(roots, defaultRoots()...) {
+		for _, h := range hosts {
+			if p := (place{root, h}); !slices.Contains(r.places, p) {
+				r.places = append(r.places, p)
+			}
+		}
 	}
 	return r
-}
-
-func places(hosts []host, root Root) []place {
-	var all []place
-	for _, h := range hosts {
-		all = append(all, place{root, h})
-	}
-	return all
 }
 
 // Identity is what could be found out of a cgroup.

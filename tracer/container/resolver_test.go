@@ -82,6 +82,21 @@ var states = []struct {
 		"/system.slice/docker-" + id + ".scope/init.scope", called("web", "nginx:1.27", by(Docker, id))},
 	{"docker by labels of the kubelet, another pod's", map[string]string{"var/lib/docker/containers/" + id + "/config.v2.json": strings.Replace(dockerState, `"io.kubernetes.pod.name":"lie"`, `"io.kubernetes.pod.name":"lie","io.kubernetes.pod.uid":"`+static+`"`, 1)},
 		podPath + "/docker-" + id + ".scope", in(uid, called("web", "nginx:1.27", by(Docker, id)))},
+	{"docker with a data root of its own", map[string]string{
+		"etc/docker/daemon.json": `{"log-level":"info","data-root":"/data/docker/"}`, "data/docker/containers/" + id + "/config.v2.json": dockerState,
+	}, "/docker/" + id, called("web", "nginx:1.27", by(Docker, id))},
+	{"containerd with a state directory of its own", map[string]string{
+		"etc/containerd/config.toml": "version = 2\n# state = \"/no\"\nstate = '/data/run' # here\n[plugins]\n  state = \"/other\"\n",
+		"data/run/io.containerd.runtime.v2.task/k8s.io/" + id + "/config.json": criState,
+	}, podPath + "/cri-containerd-" + id + ".scope", web0(called("web", "registry/shop:2", by(Containerd, id)))},
+	{"CRI-O with a storage of its own", map[string]string{
+		"etc/containers/storage.conf":                                 "[storage]\ndriver = \"overlay\"\n# runroot = \"/no\"\n  runroot=\"/data/run\"\ngraphroot = \"relative\"\n",
+		"data/run/overlay-containers/" + id + "/userdata/config.json": crioState,
+	}, podPath + "/crio-" + id + ".scope", web0(called("web", "registry/shop:2", by(CRIO, id)))},
+	{"configurations that are none", map[string]string{
+		"etc/docker/daemon.json": "[", "etc/containerd/config.toml": "state = \"\nstate", "etc/containers/storage.conf/x": "",
+		"var/lib/docker/containers/" + id + "/config.v2.json": dockerState,
+	}, "/docker/" + id, called("web", "nginx:1.27", by(Docker, id))},
 	{"docker in docker", map[string]string{"var/lib/docker/containers/" + id + "/config.v2.json": dockerState},
 		"/docker/" + id + "/docker/" + id2, inside(called("web", "nginx:1.27", by(Docker, id)), by(Docker, id2))},
 
