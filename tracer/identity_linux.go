@@ -38,7 +38,7 @@ type identity struct {
 	removed   bool // as was seen
 	start     *container.Start
 	attempt   int
-	tried     time.Time
+	tried     time.Time     // when the latest attempt began; zero: none since there was more to know
 	due       time.Time     // the next attempt
 	trying    chan struct{} // closed when the attempt that is under way has ended
 }
@@ -109,7 +109,7 @@ func (s *identities) begin(id uint64, path string, entered bool, start container
 	if n.start != nil && start.Born.IsZero() {
 		start.Born = n.start.Born
 	}
-	n.newborn, n.entered, n.start = true, entered, &start
+	n.newborn, n.entered, n.start, n.tried = true, entered, &start, time.Time{}
 	if !n.complete {
 		n.attempt = 0
 		s.schedule(id, n, 0)
@@ -191,26 +191,31 @@ func (s *identities) of(id uint64, path string) *event.Container {
 // once more where none is known, for a few milliseconds at most.
 func (s *identities) await(id uint64, path string) *event.Container {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	n := s.node(id, path)
-	done := n.trying
-	if done == nil && !n.complete && time.Since(n.tried) >= again {
-		done = make(chan struct{})
-		go func() {
-			s.try(id, false)
-			close(done)
-		}()
-	}
-	s.mu.Unlock()
-	if done != nil {
-		timer := time.NewTimer(await)
-		defer timer.Stop()
+	timer := time.NewTimer(await)
+	defer timer.Stop()
+	for looked := false; !looked; {
+		// One that is under way may have begun before there was cause for it.
+		done := n.trying
+		if looked = done == nil; looked {
+			if n.complete || time.Since(n.tried) < again {
+				break
+			}
+			done = make(chan struct{})
+			go func() {
+				s.try(id, false)
+				close(done)
+			}()
+		}
+		s.mu.Unlock()
 		select {
 		case <-done:
 		case <-timer.C:
+			looked = true
 		}
+		s.mu.Lock()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	return n.container
 }
 

@@ -179,3 +179,30 @@ func TestRenamed(t *testing.T) {
 		}
 	}
 }
+
+// An attempt that began before a container's runtime was seen to start it does not
+// stand in for one that knows of that.
+func TestAwaitAfterStart(t *testing.T) {
+	s := unresolved()
+	deadline := time.Now().Add(patience) // an event waits for 5 ms, which a busy machine may need for more
+	for id := uint64(1); ; id++ {
+		s.appeared(id, "/a/b", time.Now())
+		s.mu.Lock()
+		early, n := make(chan struct{}), s.known[id]
+		n.trying, n.tried = early, time.Now()
+		s.mu.Unlock()
+		s.entered(id, "/a/b", []string{"runc", "run", "web"})
+		go func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			n.trying = nil
+			close(early)
+		}()
+		if c := s.await(id, "/a/b"); c != nil && c.Name == "web" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a kill does not get the name")
+		}
+	}
+}
