@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // host is the host's file system, seen from wherever we run: below a directory
@@ -87,9 +88,10 @@ func (h host) list(dir string) ([]string, error) {
 	return names, err
 }
 
-// absent makes errAbsent of the errors that mean that.
+// absent makes errAbsent of the errors that mean that: what is below a file that
+// lies among a runtime's directories is not there either.
 func absent(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return errAbsent
 	}
 	return err

@@ -219,10 +219,28 @@ func TestIndexFollows(t *testing.T) {
 // A runtime's directory that cannot be listed is said to be why names are missing.
 func TestUnlistedRoot(t *testing.T) {
 	for _, file := range []string{"run/runc", "run/containerd/io.containerd.runtime.v2.task"} {
-		_, proc := aHost(t, map[string]string{file: ""})
-		if got := NewResolver(Options{ProcRoot: proc}).Resolve("/a/b", nil); got.Complete || got.Trouble == nil || !strings.Contains(got.Trouble.Error(), "/"+file+": not a directory") {
+		root, proc := aHost(t, map[string]string{filepath.Dir(file) + "/x": ""})
+		if err := os.Symlink("/"+file, filepath.Join(root, file)); err != nil { // to itself
+			t.Fatal(err)
+		}
+		if got := NewResolver(Options{ProcRoot: proc}).Resolve("/a/b", nil); got.Complete || got.Trouble == nil || !strings.Contains(got.Trouble.Error(), "/"+file+": too many levels of symbolic links") {
 			t.Errorf("%s: %+v", file, got)
 		}
+	}
+}
+
+// Files that lie among the directories are no trouble.
+func TestFilesAmongThem(t *testing.T) {
+	_, proc := aHost(t, map[string]string{
+		"run/runc/lock": "", "run/crun/.cache/x": "", "run/containerd/io.containerd.runtime.v2.task/x": "", "run/containerd/io.containerd.runtime.v2.task/ns/x": "",
+		"run/runc/web/state.json": runcUnified,
+	})
+	r := NewResolver(Options{ProcRoot: proc})
+	if got := r.Resolve("/c", nil); got.Trouble != nil {
+		t.Errorf("%v", got.Trouble)
+	}
+	if got := r.Resolve("/a/b", nil).Container; !reflect.DeepEqual(got, called("web", "", by(Runc, "web"))) {
+		t.Errorf("%s", show(got))
 	}
 }
 
