@@ -98,6 +98,8 @@ var paths = []struct {
 	{"/kubepods.slice/kubepods-burstable.slice", nil},
 	{"/kubepods-burstable-pod" + uid_ + ".slice:cri-containerd:" + id, in(uid, by(Containerd, id))},
 	{"/system.slice/containerd.service/kubepods-pod" + uid_ + ".slice:cri-containerd:" + id, in(uid, by(Containerd, id))},
+	{"/kubepods-besteffort-pod" + static + ".slice:crio:" + id, in(static, by(CRIO, id))},
+	{"/kubepods-besteffort-pod" + static + ".slice:crio-conmon:" + id, nil},
 	{"/kubepods-pod" + uid_ + ".slice:other:" + id, in(uid, by(Unknown, id))},
 	{"/system.slice:libpod-conmon:" + id, nil},
 
@@ -115,6 +117,9 @@ var paths = []struct {
 	{"/machine.slice/machine-libpod_pod_" + id2 + ".slice/libpod-" + id + ".scope", in(id2, by(Podman, id))},
 	{"/machine.slice/machine-libpod_pod_" + id2 + ".slice", pod(id2)},
 	{"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" + id + ".scope", by(Podman, id)},
+	{"/user.slice/user-1000.slice/user@1000.service/user.slice/user-libpod_pod_" + id2 + ".slice/libpod-" + id + ".scope/container", in(id2, by(Podman, id))},
+	{"/user.slice/user-1000.slice/user@1000.service/user.slice/podman-1234.scope", unit("podman-1234.scope", "podman-1234")},
+	{"/system.slice/" + id + "-5f3c.service", unit(id+"-5f3c.service", id+"-5f3c")}, // podman's health check
 	{"/libpod_parent/libpod-" + id, by(Podman, id)},
 	{"/libpod_parent/" + id2 + "/libpod-" + id, in(id2, by(Podman, id))},
 	{"/libpod_parent/" + id2, pod(id2)},
@@ -159,6 +164,7 @@ var paths = []struct {
 
 	// systemd
 	{"/system.slice/nginx.service", unit("nginx.service", "nginx")},
+	{"/system.slice/var-lib-docker-containers-" + id + "-mounts-shm.mount", unit("var-lib-docker-containers-"+id+"-mounts-shm.mount", "var-lib-docker-containers-"+id+"-mounts-shm")},
 	{"/system.slice/nginx.service/worker", unit("nginx.service", "nginx")},
 	{"/system.slice/system-getty.slice/getty@tty1.service", unit("getty@tty1.service", "getty@tty1")},
 	{`/system.slice/system-foo\x2dbar.slice/foo\x2dbar@a\x2db.service`, unit(`foo\x2dbar@a\x2db.service`, "foo-bar@a-b")},
