@@ -34,7 +34,7 @@ func run() error {
 	logs := flag.String("logs", "", "directory for logs")
 	flag.Parse()
 
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	conn, err := grpc.DialContext(ctx, "unix://"+*socket, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithBlock())
 	if err != nil {
