@@ -1,7 +1,6 @@
 package oom
 
 import (
-	"slices"
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -106,11 +105,10 @@ func judge(c *Case) *event.Verdict {
 		v.Evidence = append(append(v.Evidence[:remedy:remedy], filled.evidence...), v.Evidence[remedy:]...)
 		return v
 	}
-	v := filled.verdict("")
 	if s := whoseLimit(c); s != "" {
-		v.Evidence = slices.Insert(v.Evidence, min(1, len(v.Evidence)), s)
+		filled.say(s)
 	}
-	return v
+	return filled.verdict("")
 }
 
 // shortage says what filled the memory of a domain that is a cgroup.
