@@ -182,15 +182,16 @@ func (p *page) containers(r *Report) {
 		}
 		p.row(&c.Stats, name(&c.Place))
 		for _, k := range c.Kinds {
-			why := "  " + term.Clean(words(k.Kind))
+			why := term.Text("  ")
+			if k.Within { // the time, and the domain, of the others
+				why += "of it "
+			}
+			why += term.Clean(words(k.Kind))
 			if k.Inferred {
 				why += " (inferred)"
 			}
-			if k.Domain != nil && k.Domain.key() != c.key() {
+			if k.Domain != nil && k.Domain.key() != c.key() && !k.Within {
 				why += " of " + name(k.Domain)
-			}
-			if k.Within {
-				why += " (within the others)"
 			}
 			p.row(&k.Stats, why)
 		}
