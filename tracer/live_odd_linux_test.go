@@ -175,7 +175,7 @@ func TestNobodyToKill(t *testing.T) {
 		if c := got[0].Candidates; got[0].Source == event.SourceBPF && (len(c) != 1 || c[0].Unkillable != "oom_score_adj" || c[0].Badness != nil || int(c[0].PID) != cmd.Process.Pid) {
 			t.Errorf("candidates %s", show(c))
 		}
-		if got[1].Repeated == 0 || got[1].Time.Sub(got[0].Time) < tellFirst/2 {
+		if got[1].Repeated == 0 || got[1].Time.Sub(got[0].Time) < tellFirst/4 { // their times are of what told of them, which may come late
 			t.Errorf("the second after %v, repeated %d", got[1].Time.Sub(got[0].Time), got[1].Repeated)
 		}
 		_ = cmd.Process.Kill()
