@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/cilium/ebpf"
 
@@ -128,14 +127,9 @@ func (t *Tracer) matches(sel Selector, path string, c *event.Container) bool {
 	case c == nil:
 		return false
 	case sel.Container != "":
-		return c.Name == sel.Container || c.Unit == sel.Container || c.Unit == sel.Container+".service" || c.ID == sel.Container ||
-			len(sel.Container) >= 8 && strings.HasPrefix(c.ID, sel.Container)
-	case sel.Pod != "" && c.Pod != nil:
-		namespace, name, qualified := strings.Cut(sel.Pod, "/")
-		if !qualified {
-			return c.Pod.UID == sel.Pod || c.Pod.Name == sel.Pod
-		}
-		return c.Pod.Namespace == namespace && c.Pod.Name == name
+		return c.GoesBy(sel.Container)
+	case sel.Pod != "":
+		return c.InPod(sel.Pod)
 	}
 	return false
 }

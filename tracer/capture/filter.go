@@ -3,7 +3,6 @@ package capture
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/oomtrace/oomtrace/tracer/event"
@@ -138,19 +137,8 @@ func (m *Matcher) at(cg *event.Cgroup, c *event.Container) bool {
 		}
 	}
 	for ; c != nil; c = c.Parent { // what is in a container that was asked for lies below it
-		for _, name := range m.Containers {
-			if c.Name == name || c.ID == name || c.Unit == name || c.Unit == name+".service" || len(name) >= 8 && strings.HasPrefix(c.ID, name) {
-				return true
-			}
-		}
-		for _, pod := range m.Pods {
-			if c.Pod == nil {
-				break
-			}
-			namespace, name, qualified := strings.Cut(pod, "/")
-			if qualified && c.Pod.Namespace == namespace && c.Pod.Name == name || !qualified && (c.Pod.UID == pod || c.Pod.Name == pod) {
-				return true
-			}
+		if slices.ContainsFunc(m.Containers, c.GoesBy) || slices.ContainsFunc(m.Pods, c.InPod) {
+			return true
 		}
 	}
 	return false

@@ -7,7 +7,10 @@
 // pointers, and why every figure's unit stands in its name.
 package event
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Schema is the version of the event contract, written in every header.
 const Schema = 1
@@ -93,6 +96,27 @@ type Container struct {
 	Unit    string `json:"unit,omitempty"` // systemd unit
 	// Parent is the container that this one runs in.
 	Parent *Container `json:"parent,omitempty"`
+}
+
+// GoesBy tells whether a name means the container: its name, its id, at least
+// eight characters that the id begins with, or its unit, with or without
+// ".service".
+func (c *Container) GoesBy(name string) bool {
+	return c.Name == name || c.ID == name || c.Unit == name || c.Unit == name+".service" ||
+		len(name) >= 8 && strings.HasPrefix(c.ID, name)
+}
+
+// InPod tells whether the container is in, or is, the pod that a name means:
+// NAMESPACE/NAME, NAME or UID.
+func (c *Container) InPod(pod string) bool {
+	if c.Pod == nil {
+		return false
+	}
+	namespace, name, qualified := strings.Cut(pod, "/")
+	if !qualified {
+		return c.Pod.UID == pod || c.Pod.Name == pod
+	}
+	return c.Pod.Namespace == namespace && c.Pod.Name == name
 }
 
 // Pod is a Kubernetes pod; of podman's pods only the UID, their id, is known.
