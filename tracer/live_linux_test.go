@@ -332,8 +332,15 @@ func (g *group) figures() event.Figures {
 // start runs a workload in the cgroup; it is ended with the test.
 func (g *group) start(args ...string) *exec.Cmd {
 	g.t.Helper()
+	return g.startWith(func(*exec.Cmd) {}, args...)
+}
+
+// startWith does it with what `with` sets.
+func (g *group) startWith(with func(*exec.Cmd), args ...string) *exec.Cmd {
+	g.t.Helper()
 	cmd := exec.Command("/proc/self/exe", append([]string{"work", filepath.Join(g.dir(), "cgroup.procs")}, args...)...)
 	cmd.Stderr = os.Stderr
+	with(cmd)
 	if err := cmd.Start(); err != nil {
 		g.t.Fatal(err)
 	}

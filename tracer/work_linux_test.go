@@ -3,6 +3,7 @@ package tracer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -28,6 +29,8 @@ import (
 //	hog             touch anonymous memory until killed
 //	write=FILE,MiB  write a file and sync it
 //	read=FILE,SIZE,seq|random,MiB
+//	rounds=FILE,SIZE,MiB  read so much at random for each byte of stdin, and say
+//	                on stdout how many nanoseconds of CPU that took
 //	map=FILE,MiB    map a file and read each page of it
 //	fadvise=FILE    drop its cache
 //	touch=FILE      map it and touch every page, without read-ahead
@@ -117,6 +120,8 @@ func do(word string, rest []string) error {
 		return f.Sync()
 	case "read":
 		return readFile(args[0], number(1), args[2] == "random", number(3))
+	case "rounds":
+		return readRounds(args[0], number(1), number(2))
 	case "map":
 		return mapFile(args[0], number(1))
 	case "fadvise":
@@ -284,24 +289,61 @@ func readFile(name string, size int, random bool, n int) error {
 		return err
 	}
 	defer f.Close()
+	blocks := int64(n) * mib / int64(size)
 	if random {
-		if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
-			return err
-		}
+		return readRandom(f, size, blocks, blocks)
 	}
 	block := make([]byte, size)
-	blocks := int64(n) * mib / int64(size)
-	r := rand.New(rand.NewPCG(1, 2))
 	for i := range blocks {
-		at := i
-		if random {
-			at = r.Int64N(blocks)
-		}
-		if _, err := f.ReadAt(block, at*int64(size)); err != nil {
+		if _, err := f.ReadAt(block, i*int64(size)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// readRandom reads n of a file's blocks, the same ones each time.
+func readRandom(f *os.File, size int, blocks, n int64) error {
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
+		return err
+	}
+	block := make([]byte, size)
+	r := rand.New(rand.NewPCG(1, 2))
+	for range n {
+		if _, err := f.ReadAt(block, r.Int64N(blocks)*int64(size)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func readRounds(name string, size, n int) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	cpu := func() int64 {
+		var t unix.Timespec
+		_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t)
+		return t.Nano()
+	}
+	for ask := make([]byte, 1); ; {
+		if _, err := os.Stdin.Read(ask); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		began := cpu()
+		if err := readRandom(f, size, info.Size()/int64(size), int64(n)*mib/int64(size)); err != nil {
+			return err
+		}
+		fmt.Println(cpu() - began)
+	}
 }
 
 // killed tells whether a process ended by SIGKILL.
