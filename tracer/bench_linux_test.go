@@ -244,6 +244,15 @@ func BenchmarkKill(b *testing.B) {
 	slices.Sort(late)
 	fmt.Println("kill to event:")
 	report("p50 %v   p99 %v   max %v of %d   budget p99 <= 5ms", quantile(late, 0.5), quantile(late, 0.99), late[len(late)-1], len(late))
+	// "Killed process" is an error, level 3, and those below the console's are shown
+	// there, a character at a time, by the task that kills.
+	var level int
+	text, _ := os.ReadFile("/proc/sys/kernel/printk")
+	if _, err := fmt.Sscan(string(text), &level); err == nil && level > 3 {
+		consoles, _ := os.ReadFile("/proc/consoles")
+		name, _, _ := strings.Cut(string(consoles), " ")
+		report("the kernel writes a line of each kill to its console (%q) meanwhile; not so after `dmesg -n 3`", name)
+	}
 }
 
 // BenchmarkOpen gives the time until every hook is attached.

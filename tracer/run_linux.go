@@ -124,7 +124,7 @@ func (t *Tracer) Run(ctx context.Context, sink Sink) error {
 		if t.polls {
 			wake = min(wake, pollEvery)
 		}
-		t.reader.SetDeadline(time.Now().Add(max(wake, 0)))
+		t.reader.SetDeadline(time.Now().Add(waitShort(wake)))
 		if err := t.drain(ctx, &rec); err != nil {
 			return err
 		}
@@ -179,6 +179,20 @@ func (t *Tracer) poll(on bool) {
 
 // batch is how many records are read before other duties get their turn.
 const batch = 4096
+
+// waitShort waits where less than a millisecond is left, and gives what then is: the
+// reader's own waits are whole milliseconds, so that it would return at once, again
+// and again. Nor are those of Go's timers any finer while nothing else runs.
+func waitShort(wake time.Duration) time.Duration {
+	if wake >= time.Millisecond {
+		return wake
+	}
+	if wake > 0 {
+		left := unix.NsecToTimespec(int64(wake))
+		_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &left, nil) // woken by a signal: a little early
+	}
+	return 0
+}
 
 // drain reads what is in the ring buffer, and waits for something until the
 // reader's deadline when it is empty.
