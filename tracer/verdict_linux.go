@@ -37,8 +37,7 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 		return s
 	}
 	if m.Branch != 0 {
-		cg, c := t.names.cgroup(m.Branch)
-		s.branch = &oom.Child{Path: cg.Path, Container: c, Usage: m.BranchUsage * t.page}
+		s.branch = &oom.Child{Usage: m.BranchUsage * t.page}
 		if !t.noLimit(m.BranchMax) {
 			limit := m.BranchMax * t.page
 			s.branch.Limit = &limit
@@ -69,6 +68,10 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 // judge fills in why a kill happened.
 func (t *Tracer) judge(in *incident, e *event.OOMKill) {
 	m := in.first
+	if b := in.around.branch; b != nil { // by now its container may have a name
+		cg, c := t.names.cgroup(m.Branch)
+		b.Path, b.Container = cg.Path, c
+	}
 	c := oom.Case{
 		Kill: e, PageBytes: t.page, SinceBoot: sinceBoot(m.Head.Time),
 		Branch: in.around.branch, Others: in.around.others, Node: in.around.node,
