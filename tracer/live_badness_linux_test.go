@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -107,9 +108,14 @@ func TestExactRSS(t *testing.T) {
 		}
 		g := newGroup(t).limit(48 * mib)
 		quiet := []int{}
-		for _, words := range [][]string{{"anon=3", "wait"}, {"shm=2", "wait"}, {"brood=3,1", "wait"}} {
-			cmd := g.start(words...)
-			for state(t, cmd) == "R" || residentOf(t, cmd.Process.Pid) < mib {
+		for _, word := range []string{"anon=3", "shm=2", "brood=3,1"} {
+			done := filepath.Join(t.TempDir(), "done")
+			cmd := g.start(word, "write="+done+",0", "wait")
+			for {
+				if _, err := os.Stat(done); err == nil && state(t, cmd) != "R" {
+					break
+				}
+				time.Sleep(time.Millisecond)
 			}
 			quiet = append(quiet, cmd.Process.Pid)
 		}
