@@ -127,7 +127,7 @@ static __always_inline int finish(void *ctx, u64 reclaimed)
 	struct episode *e = current_episode();
 	u32 tid = bpf_get_current_pid_tgid();
 	u64 now = bpf_ktime_get_ns();
-	struct last_reclaim last = { .time = now }, *known;
+	struct last_reclaim last = { .time = now };
 
 	if (!e || !e->begun)
 		return 0;
@@ -135,12 +135,7 @@ static __always_inline int finish(void *ctx, u64 reclaimed)
 	e->reclaimed = reclaimed;
 	last.gfp = e->gfp;
 	last.order = e->order;
-	/* in place where it can be: an update takes a new element of an LRU map */
-	known = bpf_map_lookup_elem(&last_reclaims, &tid);
-	if (known)
-		*known = last;
-	else
-		bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
+	bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
 	if (tell(ctx, e, now) && e->kind == RECLAIM_LIMIT && !reclaimed)
 		send_pressure(e->domain, now);
 	if (e->domain)
