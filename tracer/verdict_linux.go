@@ -23,6 +23,7 @@ const maxChildren = 256
 type surroundings struct {
 	branch *oom.Child
 	others []oom.Child
+	ids    []uint64 // of the others, in their order
 	node   *oom.Node
 }
 
@@ -55,11 +56,11 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 				continue
 			}
 			if len(s.others) == maxChildren {
-				s.others = nil // a part of them would mislead
+				s.others, s.ids = nil, nil // a part of them would mislead
 				break
 			}
-			_, c := t.names.cgroup(id)
-			s.others = append(s.others, oom.Child{Path: path, Container: c, Usage: usage, Limit: limit})
+			s.others = append(s.others, oom.Child{Path: path, Usage: usage, Limit: limit})
+			s.ids = append(s.ids, id)
 		}
 	}
 	return s
@@ -68,9 +69,13 @@ func (t *Tracer) lookAround(m *bpf.CoreRecOomMark, f *event.Figures) (s surround
 // judge fills in why a kill happened.
 func (t *Tracer) judge(in *incident, e *event.OOMKill) {
 	m := in.first
-	if b := in.around.branch; b != nil { // by now its container may have a name
+	// Containers that had no name at the mark may have one by now.
+	if b := in.around.branch; b != nil {
 		cg, c := t.names.cgroup(m.Branch)
 		b.Path, b.Container = cg.Path, c
+	}
+	for i, id := range in.around.ids {
+		_, in.around.others[i].Container = t.names.cgroup(id)
 	}
 	c := oom.Case{
 		Kill: e, PageBytes: t.page, SinceBoot: sinceBoot(m.Head.Time),
