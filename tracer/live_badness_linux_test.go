@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf/btf"
 
@@ -111,12 +110,10 @@ func TestExactRSS(t *testing.T) {
 		for _, word := range []string{"anon=3", "shm=2", "brood=3,1"} {
 			done := filepath.Join(t.TempDir(), "done")
 			cmd := g.start(word, "write="+done+",0", "wait")
-			for {
-				if _, err := os.Stat(done); err == nil && state(t, cmd) != "R" {
-					break
-				}
-				time.Sleep(time.Millisecond)
-			}
+			g.until(word+" is still at work", func() bool {
+				_, err := os.Stat(done)
+				return err == nil && state(t, cmd) != "R"
+			})
 			quiet = append(quiet, cmd.Process.Pid)
 		}
 		x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM}})

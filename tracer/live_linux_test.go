@@ -351,24 +351,26 @@ func (g *group) startWith(with func(*exec.Cmd), args ...string) *exec.Cmd {
 	return cmd
 }
 
+// until waits for something that a workload comes to; what is wrong while it has not.
+func (g *group) until(wrong string, done func() bool) {
+	g.t.Helper()
+	for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			g.t.Fatalf("workload of %s: %s", g.path, wrong)
+		}
+	}
+}
+
 // startStopped runs a workload until its cgroup uses so much, and then stops it:
 // from then on nobody in the cgroup allocates.
 func (g *group) startStopped(usage uint64, args ...string) *exec.Cmd {
 	g.t.Helper()
 	cmd := g.start(args...)
-	until := func(what string, done func() bool) {
-		g.t.Helper()
-		for deadline := time.Now().Add(patience); !done(); time.Sleep(time.Millisecond) {
-			if time.Now().After(deadline) {
-				g.t.Fatalf("work %q: %s", args, what)
-			}
-		}
-	}
-	until("too little memory", func() bool { return *g.figures().Usage >= usage })
+	g.until("too little memory", func() bool { return *g.figures().Usage >= usage })
 	if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
 		g.t.Fatal(err)
 	}
-	until("not stopped", func() bool {
+	g.until("not stopped", func() bool {
 		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", cmd.Process.Pid))
 		return len(stats) > 0 && !slices.ContainsFunc(stats, func(file string) bool {
 			text, err := os.ReadFile(file)

@@ -154,7 +154,7 @@ func TestSlowDevice(t *testing.T) {
 				t.Errorf("stalled for %v, want at least %v; the device was busy for %v, without a delay it is %v", total, waited, r.served.busy, quick)
 			}
 			// An episode may wait for a request that was on its way when it began.
-			if half < r.delay*9/10 {
+			if half < r.delay*95/100 {
 				t.Errorf("half of the episodes took less than %v, the delay is %v", half, r.delay)
 			}
 			perWrite := total / time.Duration(r.served.writes)

@@ -289,28 +289,20 @@ func readFile(name string, size int, random bool, n int) error {
 		return err
 	}
 	defer f.Close()
-	blocks := int64(n) * mib / int64(size)
 	if random {
-		return readRandom(f, size, blocks, blocks)
-	}
-	block := make([]byte, size)
-	for i := range blocks {
-		if _, err := f.ReadAt(block, i*int64(size)); err != nil {
+		if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// readRandom reads n of a file's blocks, the same ones each time.
-func readRandom(f *os.File, size int, blocks, n int64) error {
-	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_RANDOM); err != nil {
-		return err
-	}
 	block := make([]byte, size)
+	blocks := int64(n) * mib / int64(size)
 	r := rand.New(rand.NewPCG(1, 2))
-	for range n {
-		if _, err := f.ReadAt(block, r.Int64N(blocks)*int64(size)); err != nil {
+	for i := range blocks {
+		at := i
+		if random {
+			at = r.Int64N(blocks)
+		}
+		if _, err := f.ReadAt(block, at*int64(size)); err != nil {
 			return err
 		}
 	}
@@ -318,15 +310,6 @@ func readRandom(f *os.File, size int, blocks, n int64) error {
 }
 
 func readRounds(name string, size, n int) error {
-	f, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
 	cpu := func() int64 {
 		var t unix.Timespec
 		_ = unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &t)
@@ -339,7 +322,7 @@ func readRounds(name string, size, n int) error {
 			return err
 		}
 		began := cpu()
-		if err := readRandom(f, size, info.Size()/int64(size), int64(n)*mib/int64(size)); err != nil {
+		if err := readFile(name, size, true, n); err != nil {
 			return err
 		}
 		fmt.Println(cpu() - began)
