@@ -12,11 +12,11 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTESTSUM   := gotest.tools/gotestsum@v1.13.0
 
 # Debian packages: the pinned compiler with what generating needs, compilers for the
-# programs that tests profile, what the documentation pipes events through, and a
-# browser for the pages of report. QEMU,
-# the guests' kernels and the container runtimes of the tests are cmd/vmtest's own
-# matter: it unpacks packages into a cache and installs nothing.
-PACKAGES := clang-19 llvm-19 libbpf-dev linux-libc-dev gcc g++ libc6-dev zstd jq chromium
+# programs that tests profile, file systems for them, what the documentation pipes
+# events through, and a browser for the pages of report. QEMU, the guests' kernels and
+# the container runtimes of the tests are cmd/vmtest's own matter: it unpacks packages
+# into a cache and installs nothing.
+PACKAGES := clang-19 llvm-19 libbpf-dev linux-libc-dev gcc g++ libc6-dev e2fsprogs zstd jq chromium
 
 # A release is named by its tag; anything else by its commit alone.
 RELEASE := $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null | sed 's/^v//')

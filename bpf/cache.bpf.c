@@ -20,15 +20,21 @@ struct {
 	__type(value, struct run);
 } cache_runs SEC(".maps");
 
+static __always_inline bool continues(struct run *run, struct pages *p, u32 cause)
+{
+	return run->css == p->css && run->inode == p->number && run->sb == p->sb && run->generation == p->generation &&
+	       run->rdev == p->rdev && run->cause == cause && run->pages && run->pages < 1 << 20;
+}
+
 static __always_inline void count(struct run *run, struct episode *e, struct pages *p, u32 cause, u64 evictor, u32 kind)
 {
-	u64 owner = memcg_id(p->owner);
+	u64 owner;
 
-	if (run->pages && run->inode == p->number && run->owner == owner && run->cause == cause && run->dev == p->dev &&
-	    run->generation == p->generation && run->evictor == evictor && run->kind == kind && run->pages < 1 << 20) {
+	if (continues(run, p, cause) && run->evictor == evictor && run->kind == kind) {
 		run->pages += p->count;
 		return;
 	}
+	owner = memcg_id(p->owner);
 	if (!is_watched(owner) && !(e && is_watched(evictor)))
 		return;
 	if (run->pages) {
@@ -39,12 +45,15 @@ static __always_inline void count(struct run *run, struct episode *e, struct pag
 	}
 	run->owner = owner;
 	run->inode = p->number;
-	run->dev = p->dev;
+	run->dev = dev_of(p);
 	run->generation = p->generation;
 	run->cause = cause;
 	run->evictor = evictor;
 	run->kind = kind;
 	run->pages = p->count;
+	run->css = p->css;
+	run->sb = p->sb;
+	run->rdev = p->rdev;
 	if (want_paths)
 		name_file(run, p->inode);
 }
@@ -84,7 +93,7 @@ static __always_inline u32 evict_cause(struct pages *p)
 	return p->reparented ? CAUSE_EVICT_REPARENTED : CAUSE_EVICT;
 }
 
-static __always_inline int deleted(struct pages *p, u32 flags)
+static __always_inline int deleted(struct pages *p, u32 tid, u32 flags)
 {
 	u32 slot = RUN_DELETE;
 	struct episode *e = NULL;
@@ -93,10 +102,10 @@ static __always_inline int deleted(struct pages *p, u32 flags)
 	if (p->shmem)
 		return 0;
 	if (p->frozen && flags & PF_MEMALLOC) {
-		e = current_episode();
+		e = episode_of(tid);
 		if (sample_refaults)
 			sample_eviction(p, e ? e->domain : 0);
-		if (e && e->begun) {
+		if (e && e->stage == BEGUN) {
 			count(&e->run, e, p, evict_cause(p), e->task_cgroup, e->kind);
 			return 0;
 		}
@@ -134,7 +143,7 @@ int BPF_PROG(delete, struct folio *folio)
 	struct pages p;
 
 	look(&p, folio);
-	return deleted(&p, task->flags);
+	return deleted(&p, task->pid, task->flags);
 }
 
 /* before the folio (5.16) */
@@ -150,10 +159,11 @@ int add_page(u64 *ctx)
 SEC("tp_btf/mm_filemap_delete_from_page_cache")
 int delete_page(u64 *ctx)
 {
+	struct task_struct *task = (void *)bpf_get_current_task();
 	struct pages p;
 
 	look_page(&p, (void *)ctx[0]);
-	return deleted(&p, BPF_CORE_READ((struct task_struct *)bpf_get_current_task(), flags));
+	return deleted(&p, bpf_get_current_pid_tgid(), BPF_CORE_READ(task, flags));
 }
 
 /* ---- refaults, by owner ---- */

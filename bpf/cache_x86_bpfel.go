@@ -21,16 +21,17 @@ const (
 	CacheMapCacheRefaults            = "cache_refaults"
 	CacheMapCacheRuns                = "cache_runs"
 	CacheMapCacheTotals              = "cache_totals"
-	CacheMapEpisodeClaims            = "episode_claims"
-	CacheMapEpisodeSlots             = "episode_slots"
 	CacheMapEpisodes                 = "episodes"
 	CacheMapEvents                   = "events"
 	CacheMapEvictionClocks           = "eviction_clocks"
 	CacheMapEvictions                = "evictions"
+	CacheMapLastReclaims             = "last_reclaims"
 	CacheMapPathBudget               = "path_budget"
 	CacheMapReaderPolls              = "reader_polls"
 	CacheMapRefaults                 = "refaults"
 	CacheMapTallies                  = "tallies"
+	CacheMapThreadClaims             = "thread_claims"
+	CacheMapThreadSlots              = "thread_slots"
 	CacheMapWatched                  = "watched"
 	CacheProgAdd                     = "add"
 	CacheProgAddPage                 = "add_page"
@@ -103,16 +104,17 @@ type CacheMapSpecs struct {
 	CacheRefaults  *ebpf.MapSpec `ebpf:"cache_refaults"`
 	CacheRuns      *ebpf.MapSpec `ebpf:"cache_runs"`
 	CacheTotals    *ebpf.MapSpec `ebpf:"cache_totals"`
-	EpisodeClaims  *ebpf.MapSpec `ebpf:"episode_claims"`
-	EpisodeSlots   *ebpf.MapSpec `ebpf:"episode_slots"`
 	Episodes       *ebpf.MapSpec `ebpf:"episodes"`
 	Events         *ebpf.MapSpec `ebpf:"events"`
 	EvictionClocks *ebpf.MapSpec `ebpf:"eviction_clocks"`
 	Evictions      *ebpf.MapSpec `ebpf:"evictions"`
+	LastReclaims   *ebpf.MapSpec `ebpf:"last_reclaims"`
 	PathBudget     *ebpf.MapSpec `ebpf:"path_budget"`
 	ReaderPolls    *ebpf.MapSpec `ebpf:"reader_polls"`
 	Refaults       *ebpf.MapSpec `ebpf:"refaults"`
 	Tallies        *ebpf.MapSpec `ebpf:"tallies"`
+	ThreadClaims   *ebpf.MapSpec `ebpf:"thread_claims"`
+	ThreadSlots    *ebpf.MapSpec `ebpf:"thread_slots"`
 	Watched        *ebpf.MapSpec `ebpf:"watched"`
 }
 
@@ -153,16 +155,17 @@ type CacheMaps struct {
 	CacheRefaults  *ebpf.Map `ebpf:"cache_refaults"`
 	CacheRuns      *ebpf.Map `ebpf:"cache_runs"`
 	CacheTotals    *ebpf.Map `ebpf:"cache_totals"`
-	EpisodeClaims  *ebpf.Map `ebpf:"episode_claims"`
-	EpisodeSlots   *ebpf.Map `ebpf:"episode_slots"`
 	Episodes       *ebpf.Map `ebpf:"episodes"`
 	Events         *ebpf.Map `ebpf:"events"`
 	EvictionClocks *ebpf.Map `ebpf:"eviction_clocks"`
 	Evictions      *ebpf.Map `ebpf:"evictions"`
+	LastReclaims   *ebpf.Map `ebpf:"last_reclaims"`
 	PathBudget     *ebpf.Map `ebpf:"path_budget"`
 	ReaderPolls    *ebpf.Map `ebpf:"reader_polls"`
 	Refaults       *ebpf.Map `ebpf:"refaults"`
 	Tallies        *ebpf.Map `ebpf:"tallies"`
+	ThreadClaims   *ebpf.Map `ebpf:"thread_claims"`
+	ThreadSlots    *ebpf.Map `ebpf:"thread_slots"`
 	Watched        *ebpf.Map `ebpf:"watched"`
 }
 
@@ -173,16 +176,17 @@ func (m *CacheMaps) Close() error {
 		m.CacheRefaults,
 		m.CacheRuns,
 		m.CacheTotals,
-		m.EpisodeClaims,
-		m.EpisodeSlots,
 		m.Episodes,
 		m.Events,
 		m.EvictionClocks,
 		m.Evictions,
+		m.LastReclaims,
 		m.PathBudget,
 		m.ReaderPolls,
 		m.Refaults,
 		m.Tallies,
+		m.ThreadClaims,
+		m.ThreadSlots,
 		m.Watched,
 	)
 }

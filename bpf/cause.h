@@ -41,11 +41,11 @@ __noinline u32 limit_event(u64 memcg, u64 id)
 __noinline u32 limit_reached(u64 memcg)
 {
 	struct mem_cgroup *m = (void *)memcg;
-	u64 usage = BPF_CORE_READ(m, memory.usage.counter);
+	u64 usage = READ(m, memory.usage.counter);
 
-	if (usage + CLOSE >= BPF_CORE_READ(m, memory.max))
+	if (usage + CLOSE >= READ(m, memory.max))
 		return RECLAIM_LIMIT;
-	if (usage > BPF_CORE_READ(m, memory.high))
+	if (usage > READ(m, memory.high))
 		return RECLAIM_HIGH;
 	return RECLAIM_NONE;
 }
@@ -123,7 +123,7 @@ __noinline int send_pressure(u64 domain, u64 now)
 
 		if (id == domain)
 			ooms = memory_event(m, EVENT_OOM);
-		if (!killer_off && bpf_core_field_exists(m->oom_kill_disable) && BPF_CORE_READ(m, oom_kill_disable))
+		if (!killer_off && bpf_core_field_exists(m->oom_kill_disable) && READ(m, oom_kill_disable))
 			killer_off = id;
 		m = memcg_parent(m);
 	}

@@ -22,6 +22,33 @@
 /* 6.2: lets a number be read through as a kernel pointer, without a helper call */
 extern void *bpf_rdonly_cast(const void *obj, u32 btf_id) __ksym __weak;
 
+#define DIRECT(p) ((typeof(p))bpf_rdonly_cast(p, bpf_core_type_id_kernel(typeof(*(p)))))
+
+/* As BPF_CORE_READ, by loads alone where they are allowed: what a helper call
+ * costs counts where reclaim begins and ends. */
+#define READ(p, ...)                                                         \
+	({                                                                   \
+		typeof(p) __at = (p);                                        \
+		bpf_rdonly_cast ? ___arrow(DIRECT(__at), ##__VA_ARGS__) :    \
+				  BPF_CORE_READ(__at, ##__VA_ARGS__);        \
+	})
+
+/* What stands at an address, and is not a pointer to the verifier, which has to
+ * be told apart from what global functions take. By loads alone it is read as the
+ * first word of a page_counter. */
+static __always_inline u64 word(void *address)
+{
+	u64 value = 0;
+
+	if (bpf_rdonly_cast) {
+		struct page_counter *c = address - bpf_core_field_offset(struct page_counter, usage);
+
+		return DIRECT(c)->usage.counter;
+	}
+	bpf_probe_read_kernel(&value, sizeof(value), address);
+	return value;
+}
+
 /* ---- cgroups ---- */
 
 static __always_inline u64 cgroup_id(struct cgroup *cgrp)
@@ -33,48 +60,35 @@ static __always_inline u64 memcg_id(struct mem_cgroup *m)
 {
 	if (!m)
 		return 0;
-	if (bpf_rdonly_cast) {
-		struct mem_cgroup *direct = bpf_rdonly_cast(m, bpf_core_type_id_kernel(struct mem_cgroup));
-
-		return direct->css.cgroup->kn->id;
-	}
-	return BPF_CORE_READ(m, css.cgroup, kn, id);
+	return READ(m, css.cgroup, kn, id);
 }
 
-static __always_inline struct mem_cgroup *css_to_memcg(struct cgroup_subsys_state *css)
+static __always_inline struct mem_cgroup *css_to_memcg(u64 css)
 {
 	return css ? (void *)css - bpf_core_field_offset(struct mem_cgroup, css) : NULL;
 }
 
 static __always_inline struct mem_cgroup *memcg_parent(struct mem_cgroup *m)
 {
-	return css_to_memcg(BPF_CORE_READ(m, css.parent));
+	return css_to_memcg(word((void *)m + bpf_core_field_offset(m->css.parent)));
 }
 
 /* The memory cgroup of a task, on v1 and v2 alike. */
 static __always_inline struct mem_cgroup *task_memcg(struct task_struct *task)
 {
-	struct css_set *set = BPF_CORE_READ(task, cgroups);
+	struct css_set *set = READ(task, cgroups);
 	u32 index = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
-	struct cgroup_subsys_state *css = NULL;
-	void *slot;
 
 	if (!set || index > 15)
 		return NULL;
-	slot = (void *)set + bpf_core_field_offset(struct css_set, subsys) + index * sizeof(void *);
-	bpf_probe_read_kernel(&css, sizeof(css), slot);
-	return css_to_memcg(css);
+	return css_to_memcg(word((void *)set + bpf_core_field_offset(set->subsys) + index * sizeof(void *)));
 }
 
 static __always_inline u64 memory_event(struct mem_cgroup *m, u32 index)
 {
-	long count = 0;
-
-	if (index < 16)
-		bpf_probe_read_kernel(&count, sizeof(count),
-				      (void *)m + bpf_core_field_offset(struct mem_cgroup, memory_events_local) +
-					      index * sizeof(count));
-	return count;
+	if (index > 15)
+		return 0;
+	return word((void *)m + bpf_core_field_offset(m->memory_events_local) + index * sizeof(long));
 }
 
 #define EVENT_HIGH bpf_core_enum_value(enum memcg_memory_event, MEMCG_HIGH)
@@ -85,15 +99,15 @@ static __always_inline u64 memory_event(struct mem_cgroup *m, u32 index)
 
 static __always_inline void fill_task(struct rec_task *r, struct task_struct *task)
 {
-	struct pid *pid = BPF_CORE_READ(task, group_leader, thread_pid);
-	u32 level = BPF_CORE_READ(pid, level);
+	struct pid *pid = READ(task, group_leader, thread_pid);
+	u32 level = READ(pid, level);
 
-	r->tgid = BPF_CORE_READ(task, tgid);
-	r->tid = BPF_CORE_READ(task, pid);
-	r->ppid = BPF_CORE_READ(task, real_parent, tgid);
-	r->uid = BPF_CORE_READ(task, cred, uid.val);
-	r->flags = BPF_CORE_READ(task, flags);
-	r->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	r->tgid = READ(task, tgid);
+	r->tid = READ(task, pid);
+	r->ppid = READ(task, real_parent, tgid);
+	r->uid = READ(task, cred, uid.val);
+	r->flags = READ(task, flags);
+	r->start = READ(task, group_leader, start_boottime);
 	r->cgroup = memcg_id(task_memcg(task));
 	r->container_pid = 0;
 	if (level > 0 && level < 33)
@@ -110,7 +124,7 @@ static __always_inline void fill_task(struct rec_task *r, struct task_struct *ta
  * clock of exec_start leaves out interrupts and stolen time, on each CPU its own. */
 static __always_inline u64 cpu_clock(struct task_struct *task, u64 now)
 {
-	return BPF_CORE_READ(task, se.sum_exec_runtime) + now - BPF_CORE_READ(task, se.exec_start);
+	return READ(task, se.sum_exec_runtime) + now - READ(task, se.exec_start);
 }
 
 /* 6.2 (f1a7941243c1): per-CPU counters instead of an array of atomics. The

@@ -5,6 +5,7 @@
  * can make them once, the types that cross to Go, and empty programs on the
  * hooks of the others, which the benchmark measures them against.
  */
+#include "counts.h"
 #include "emit.h"
 #include "histogram.h"
 #include "sample.h"

@@ -401,6 +401,10 @@ type CoreRun struct {
 	Cause      uint32
 	Kind       uint32
 	Pages      uint64
+	Css        uint64
+	Sb         uint64
+	Rdev       uint32
+	Pad        uint32
 }
 
 type CoreSample struct {

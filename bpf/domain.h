@@ -187,7 +187,7 @@ static __always_inline void gather_lru(struct incident *in)
 	int i;
 
 	for (i = 0; i < TREE && css; i++) {
-		add_lru((u64)css_to_memcg((void *)css));
+		add_lru((u64)css_to_memcg(css));
 		css = next_css(css, root);
 	}
 	in->lru.complete = !css && nodes <= NODES;

@@ -1,59 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * An episode is one call into reclaim by one task. The reclaim programs open
- * and close it, the page-cache programs find it by the task and charge to it
- * what it evicts.
+ * What an episode evicts, and the counts of the page cache, into which that goes
+ * too.
  */
 #ifndef OOMTRACE_EPISODE_H
 #define OOMTRACE_EPISODE_H
 
-#include "compat.h"
-#include "emit.h"
-
-struct episode {
-	u64 start, cpu_start, last; /* last: the latest sign of work */
-	u64 domain;
-	u64 task_cgroup;
-	u64 scanned, reclaimed;
-	u32 gfp;
-	s32 order;
-	u32 kind, certainty;
-	s32 priority, node;
-	u32 begun; /* 0: only announced by the call, the tracepoint follows */
-	u32 evicted_count, evicted_other;
-	u32 cpu;
-	u32 tid; /* of a slot: whose it is, 0: nobody's */
-	struct run run;
-	struct rec_evicted evicted[EVICTED_MAX];
-};
-
-/* The page-cache hook looks for its episode with each page, so that has to be
- * cheaper than a hash map: an array by thread id, whose slots are claimed in a
- * hash map when an episode opens. Threads that find theirs taken have their
- * episodes in the hash map `episodes`. None is LRU: an episode that is running
- * must never be pushed out. */
-#define EPISODE_SLOTS 8192
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, EPISODE_SLOTS);
-	__type(key, u32); /* thread id, its lower bits */
-	__type(value, struct episode);
-} episode_slots SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, EPISODE_SLOTS);
-	__type(key, u32); /* slot */
-	__type(value, u32); /* thread id */
-} episode_claims SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 2048);
-	__type(key, u32); /* thread id */
-	__type(value, struct episode);
-} episodes SEC(".maps");
+#include "thread.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -77,51 +30,6 @@ struct {
 } cache_evictors SEC(".maps");
 
 const volatile bool count_cache = false; /* `cache` events are wanted */
-
-static __always_inline struct episode *current_episode(void)
-{
-	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (EPISODE_SLOTS - 1);
-	struct episode *e = bpf_map_lookup_elem(&episode_slots, &slot);
-
-	if (e && e->tid == tid)
-		return e;
-	return bpf_map_lookup_elem(&episodes, &tid);
-}
-
-static const struct episode empty_episode;
-
-static __always_inline struct episode *open_episode(void)
-{
-	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (EPISODE_SLOTS - 1), *owner;
-	struct episode *e;
-
-	bpf_map_update_elem(&episode_claims, &slot, &tid, BPF_NOEXIST);
-	owner = bpf_map_lookup_elem(&episode_claims, &slot);
-	e = bpf_map_lookup_elem(&episode_slots, &slot);
-	if (e && owner && *owner == tid) {
-		*e = empty_episode;
-		e->tid = tid;
-		return e;
-	}
-	if (bpf_map_update_elem(&episodes, &tid, &empty_episode, BPF_ANY)) {
-		count_map_full(FAMILY_RECLAIM, 1);
-		return NULL;
-	}
-	return bpf_map_lookup_elem(&episodes, &tid);
-}
-
-static __always_inline void drop_episode(void)
-{
-	u32 tid = bpf_get_current_pid_tgid(), slot = tid & (EPISODE_SLOTS - 1);
-	struct episode *e = bpf_map_lookup_elem(&episode_slots, &slot);
-
-	if (e && e->tid == tid) {
-		e->tid = 0;
-		bpf_map_delete_elem(&episode_claims, &slot);
-	} else {
-		bpf_map_delete_elem(&episodes, &tid);
-	}
-}
 
 static __always_inline struct file_counts *counts_of(struct run *run)
 {

@@ -70,6 +70,7 @@ struct cgroup_subsys_state {
 	struct cgroup *cgroup;
 	struct cgroup_subsys_state *parent;
 	struct list_head sibling, children;
+	u64 serial_nr;
 };
 struct cgroup {
 	struct cgroup_subsys_state self;

@@ -16,26 +16,25 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	LifecycleMapEvents       = "events"
-	LifecycleMapHistories    = "histories"
-	LifecycleMapLastReclaims = "last_reclaims"
-	LifecycleMapNewborn      = "newborn"
-	LifecycleMapPathScratch  = "path_scratch"
-	LifecycleMapReaderPolls  = "reader_polls"
-	LifecycleMapSeenEvents   = "seen_events"
-	LifecycleMapTallies      = "tallies"
-	LifecycleMapWantedPaths  = "wanted_paths"
-	LifecycleMapWatched      = "watched"
-	LifecycleProgAttachTask  = "attach_task"
-	LifecycleProgForked      = "forked"
-	LifecycleProgMkdir       = "mkdir"
-	LifecycleProgRelease     = "release"
-	LifecycleProgRename      = "rename"
-	LifecycleProgRmdir       = "rmdir"
-	LifecycleVarFiltered     = "filtered"
-	LifecycleVarHierarchy    = "hierarchy"
-	LifecycleVarMinStall     = "min_stall"
-	LifecycleVarWantStacks   = "want_stacks"
+	LifecycleMapEvents      = "events"
+	LifecycleMapHistories   = "histories"
+	LifecycleMapNewborn     = "newborn"
+	LifecycleMapPathScratch = "path_scratch"
+	LifecycleMapReaderPolls = "reader_polls"
+	LifecycleMapSeenEvents  = "seen_events"
+	LifecycleMapTallies     = "tallies"
+	LifecycleMapWantedPaths = "wanted_paths"
+	LifecycleMapWatched     = "watched"
+	LifecycleProgAttachTask = "attach_task"
+	LifecycleProgForked     = "forked"
+	LifecycleProgMkdir      = "mkdir"
+	LifecycleProgRelease    = "release"
+	LifecycleProgRename     = "rename"
+	LifecycleProgRmdir      = "rmdir"
+	LifecycleVarFiltered    = "filtered"
+	LifecycleVarHierarchy   = "hierarchy"
+	LifecycleVarMinStall    = "min_stall"
+	LifecycleVarWantStacks  = "want_stacks"
 )
 
 // LoadLifecycle returns the embedded CollectionSpec for Lifecycle.
@@ -92,16 +91,15 @@ type LifecycleProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type LifecycleMapSpecs struct {
-	Events       *ebpf.MapSpec `ebpf:"events"`
-	Histories    *ebpf.MapSpec `ebpf:"histories"`
-	LastReclaims *ebpf.MapSpec `ebpf:"last_reclaims"`
-	Newborn      *ebpf.MapSpec `ebpf:"newborn"`
-	PathScratch  *ebpf.MapSpec `ebpf:"path_scratch"`
-	ReaderPolls  *ebpf.MapSpec `ebpf:"reader_polls"`
-	SeenEvents   *ebpf.MapSpec `ebpf:"seen_events"`
-	Tallies      *ebpf.MapSpec `ebpf:"tallies"`
-	WantedPaths  *ebpf.MapSpec `ebpf:"wanted_paths"`
-	Watched      *ebpf.MapSpec `ebpf:"watched"`
+	Events      *ebpf.MapSpec `ebpf:"events"`
+	Histories   *ebpf.MapSpec `ebpf:"histories"`
+	Newborn     *ebpf.MapSpec `ebpf:"newborn"`
+	PathScratch *ebpf.MapSpec `ebpf:"path_scratch"`
+	ReaderPolls *ebpf.MapSpec `ebpf:"reader_polls"`
+	SeenEvents  *ebpf.MapSpec `ebpf:"seen_events"`
+	Tallies     *ebpf.MapSpec `ebpf:"tallies"`
+	WantedPaths *ebpf.MapSpec `ebpf:"wanted_paths"`
+	Watched     *ebpf.MapSpec `ebpf:"watched"`
 }
 
 // LifecycleVariableSpecs contains global variables before they are loaded into the kernel.
@@ -134,23 +132,21 @@ func (o *LifecycleObjects) Close() error {
 //
 // It can be passed to LoadLifecycleObjects or ebpf.CollectionSpec.LoadAndAssign.
 type LifecycleMaps struct {
-	Events       *ebpf.Map `ebpf:"events"`
-	Histories    *ebpf.Map `ebpf:"histories"`
-	LastReclaims *ebpf.Map `ebpf:"last_reclaims"`
-	Newborn      *ebpf.Map `ebpf:"newborn"`
-	PathScratch  *ebpf.Map `ebpf:"path_scratch"`
-	ReaderPolls  *ebpf.Map `ebpf:"reader_polls"`
-	SeenEvents   *ebpf.Map `ebpf:"seen_events"`
-	Tallies      *ebpf.Map `ebpf:"tallies"`
-	WantedPaths  *ebpf.Map `ebpf:"wanted_paths"`
-	Watched      *ebpf.Map `ebpf:"watched"`
+	Events      *ebpf.Map `ebpf:"events"`
+	Histories   *ebpf.Map `ebpf:"histories"`
+	Newborn     *ebpf.Map `ebpf:"newborn"`
+	PathScratch *ebpf.Map `ebpf:"path_scratch"`
+	ReaderPolls *ebpf.Map `ebpf:"reader_polls"`
+	SeenEvents  *ebpf.Map `ebpf:"seen_events"`
+	Tallies     *ebpf.Map `ebpf:"tallies"`
+	WantedPaths *ebpf.Map `ebpf:"wanted_paths"`
+	Watched     *ebpf.Map `ebpf:"watched"`
 }
 
 func (m *LifecycleMaps) Close() error {
 	return _LifecycleClose(
 		m.Events,
 		m.Histories,
-		m.LastReclaims,
 		m.Newborn,
 		m.PathScratch,
 		m.ReaderPolls,

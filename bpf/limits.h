@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What a cgroup's own counters tell about its limits, and what reclaim left
- * behind for the OOM programs to read.
+ * What a cgroup's own counters tell about its limits, and the last seconds of its
+ * reclaim.
  */
 #ifndef OOMTRACE_LIMITS_H
 #define OOMTRACE_LIMITS_H
@@ -21,21 +21,6 @@ struct {
 	__type(key, u64);
 	__type(value, struct seen);
 } seen_events SEC(".maps");
-
-/* A task's latest reclaim: what it was allocating, and whether it has reclaimed
- * since it last invoked the OOM killer, which tells incidents apart. */
-struct last_reclaim {
-	u64 time;
-	u32 gfp;
-	s32 order;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 16384);
-	__type(key, u32);
-	__type(value, struct last_reclaim);
-} last_reclaims SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -6,6 +6,7 @@
 #define OOMTRACE_MARK_H
 
 #include "domain.h"
+#include "thread.h"
 
 const volatile bool mark_has_task = true; /* mark_victim(task) instead of mark_victim(pid) */
 
@@ -13,21 +14,19 @@ const volatile bool mark_has_task = true; /* mark_victim(task) instead of mark_v
  * when a group is being killed and the task has not reclaimed since. */
 static __always_inline bool same_incident(struct incident *in)
 {
-	u32 tid = bpf_get_current_pid_tgid();
 	struct last_reclaim *last;
 
 	if (in->active || !in->marked)
 		return in->active;
 	if (!(in->flags & OOM_GROUP))
 		return false;
-	last = bpf_map_lookup_elem(&last_reclaims, &tid);
+	last = last_reclaim_of(bpf_get_current_pid_tgid());
 	return !last || last->time < in->marked;
 }
 
 static __always_inline void begin_incident(struct incident *in, u64 now)
 {
-	u32 tid = bpf_get_current_pid_tgid();
-	struct last_reclaim *last = bpf_map_lookup_elem(&last_reclaims, &tid);
+	struct last_reclaim *last = last_reclaim_of(bpf_get_current_pid_tgid());
 
 	in->id = now;
 	in->marked = 0;

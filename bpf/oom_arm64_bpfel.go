@@ -17,6 +17,7 @@ import (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	OomMapCpuAnchor                = "cpu_anchor"
+	OomMapEpisodes                 = "episodes"
 	OomMapEvents                   = "events"
 	OomMapHistories                = "histories"
 	OomMapIncidents                = "incidents"
@@ -26,6 +27,8 @@ const (
 	OomMapSeenEvents               = "seen_events"
 	OomMapSparedDomains            = "spared_domains"
 	OomMapTallies                  = "tallies"
+	OomMapThreadClaims             = "thread_claims"
+	OomMapThreadSlots              = "thread_slots"
 	OomMapVictimMemory             = "victim_memory"
 	OomMapVictims                  = "victims"
 	OomMapWaitingProcesses         = "waiting_processes"
@@ -121,6 +124,7 @@ type OomProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type OomMapSpecs struct {
 	CpuAnchor        *ebpf.MapSpec `ebpf:"cpu_anchor"`
+	Episodes         *ebpf.MapSpec `ebpf:"episodes"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
 	Histories        *ebpf.MapSpec `ebpf:"histories"`
 	Incidents        *ebpf.MapSpec `ebpf:"incidents"`
@@ -130,6 +134,8 @@ type OomMapSpecs struct {
 	SeenEvents       *ebpf.MapSpec `ebpf:"seen_events"`
 	SparedDomains    *ebpf.MapSpec `ebpf:"spared_domains"`
 	Tallies          *ebpf.MapSpec `ebpf:"tallies"`
+	ThreadClaims     *ebpf.MapSpec `ebpf:"thread_claims"`
+	ThreadSlots      *ebpf.MapSpec `ebpf:"thread_slots"`
 	VictimMemory     *ebpf.MapSpec `ebpf:"victim_memory"`
 	Victims          *ebpf.MapSpec `ebpf:"victims"`
 	WaitingProcesses *ebpf.MapSpec `ebpf:"waiting_processes"`
@@ -169,6 +175,7 @@ func (o *OomObjects) Close() error {
 // It can be passed to LoadOomObjects or ebpf.CollectionSpec.LoadAndAssign.
 type OomMaps struct {
 	CpuAnchor        *ebpf.Map `ebpf:"cpu_anchor"`
+	Episodes         *ebpf.Map `ebpf:"episodes"`
 	Events           *ebpf.Map `ebpf:"events"`
 	Histories        *ebpf.Map `ebpf:"histories"`
 	Incidents        *ebpf.Map `ebpf:"incidents"`
@@ -178,6 +185,8 @@ type OomMaps struct {
 	SeenEvents       *ebpf.Map `ebpf:"seen_events"`
 	SparedDomains    *ebpf.Map `ebpf:"spared_domains"`
 	Tallies          *ebpf.Map `ebpf:"tallies"`
+	ThreadClaims     *ebpf.Map `ebpf:"thread_claims"`
+	ThreadSlots      *ebpf.Map `ebpf:"thread_slots"`
 	VictimMemory     *ebpf.Map `ebpf:"victim_memory"`
 	Victims          *ebpf.Map `ebpf:"victims"`
 	WaitingProcesses *ebpf.Map `ebpf:"waiting_processes"`
@@ -187,6 +196,7 @@ type OomMaps struct {
 func (m *OomMaps) Close() error {
 	return _OomClose(
 		m.CpuAnchor,
+		m.Episodes,
 		m.Events,
 		m.Histories,
 		m.Incidents,
@@ -196,6 +206,8 @@ func (m *OomMaps) Close() error {
 		m.SeenEvents,
 		m.SparedDomains,
 		m.Tallies,
+		m.ThreadClaims,
+		m.ThreadSlots,
 		m.VictimMemory,
 		m.Victims,
 		m.WaitingProcesses,

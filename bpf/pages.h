@@ -11,8 +11,9 @@
 struct pages {
 	struct mem_cgroup *owner;
 	struct inode *inode;
+	u64 css, sb; /* see struct run */
 	u64 number, index;
-	u32 dev, generation;
+	u32 rdev, generation;
 	u32 count;
 	bool shmem, frozen;
 	bool reparented; /* see owner_of */
@@ -45,8 +46,6 @@ static __always_inline struct mem_cgroup *owner_of(unsigned long data, bool *rep
 	return (void *)p;
 }
 
-#define BDEVFS_MAGIC 0x62646576
-
 /* To 6.0: the order of a compound page stands in its second page. */
 static __always_inline u8 second_page_order(void *page)
 {
@@ -55,10 +54,24 @@ static __always_inline u8 second_page_order(void *page)
 	return BPF_CORE_READ(second, compound_order);
 }
 
+static __always_inline u64 serial_of(struct mem_cgroup *m)
+{
+	return m ? READ(m, css.serial_nr) : 0;
+}
+
+#define BDEVFS_MAGIC 0x62646576
+
+/* The device that a file is on, or is. */
+static __always_inline u32 dev_of(struct pages *p)
+{
+	struct super_block *sb = (void *)p->sb;
+
+	return READ(sb, s_magic) == BDEVFS_MAGIC ? p->rdev : READ(sb, s_dev);
+}
+
 static __always_inline void look(struct pages *p, struct folio *folio)
 {
 	struct inode *inode = folio->mapping->host;
-	struct super_block *sb = inode->i_sb;
 	struct folio___mdflags *md = (void *)folio;
 	unsigned long flags = bpf_core_field_exists(md->flags.f) ? md->flags.f : folio->flags;
 
@@ -68,7 +81,9 @@ static __always_inline void look(struct pages *p, struct folio *folio)
 	p->index = folio->index;
 	p->number = inode->i_ino;
 	p->generation = inode->i_generation;
-	p->dev = sb->s_magic == BDEVFS_MAGIC ? inode->i_rdev : sb->s_dev;
+	p->rdev = inode->i_rdev;
+	p->sb = (u64)inode->i_sb;
+	p->css = serial_of(p->owner);
 	p->count = 1;
 	if (BIT_SET(flags, PG_head)) {
 		struct folio___order *old = (void *)folio;
@@ -98,8 +113,9 @@ static __always_inline void look_page(struct pages *p, struct page___old *page)
 	p->index = BPF_CORE_READ(page, index);
 	p->number = BPF_CORE_READ(inode, i_ino);
 	p->generation = BPF_CORE_READ(inode, i_generation);
-	p->dev = BPF_CORE_READ(inode, i_sb, s_magic) == BDEVFS_MAGIC ? BPF_CORE_READ(inode, i_rdev) :
-								       BPF_CORE_READ(inode, i_sb, s_dev);
+	p->rdev = BPF_CORE_READ(inode, i_rdev);
+	p->sb = (u64)BPF_CORE_READ(inode, i_sb);
+	p->css = serial_of(p->owner);
 	p->count = 1;
 	if (BIT_SET(flags, PG_head))
 		p->count <<= second_page_order(page) & 31;

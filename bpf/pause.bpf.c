@@ -7,6 +7,7 @@
  * that function can be hooked, each wait tells its begin and its end; elsewhere,
  * and for tasks that waited before the trace began, all tasks are looked at.
  */
+#include "thread.h"
 #include "waits.h"
 
 /* Waits under way, by thread. */
@@ -83,8 +84,8 @@ int waiting_tasks(struct bpf_iter__task *ctx)
 	struct last_reclaim *last;
 	struct rec_pause r = {};
 	struct mem_cgroup *m;
-	u32 tid, tgid;
 	u64 domain;
+	u32 tgid;
 
 	if (!task)
 		return 0;
@@ -92,14 +93,13 @@ int waiting_tasks(struct bpf_iter__task *ctx)
 	/* running: not asleep yet, or awake again */
 	if (!m || !BPF_CORE_READ(m, under_oom) || !task_state(task))
 		return 0;
-	tid = BPF_CORE_READ(task, pid);
 	tgid = BPF_CORE_READ(task, tgid);
 	domain = (u64)m;
 	bpf_map_update_elem(&waiting_processes, &tgid, &domain, BPF_ANY);
 	r.head.type = REC_PAUSE;
 	r.head.time = bpf_ktime_get_ns();
 	r.state = WAIT_SEEN;
-	last = bpf_map_lookup_elem(&last_reclaims, &tid);
+	last = last_reclaim_of(BPF_CORE_READ(task, pid));
 	if (last)
 		r.since = last->time;
 	fill_wait(&r, task, m);

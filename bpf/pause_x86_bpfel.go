@@ -16,12 +16,15 @@ import (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	PauseMapEpisodes                 = "episodes"
 	PauseMapEvents                   = "events"
 	PauseMapHistories                = "histories"
 	PauseMapLastReclaims             = "last_reclaims"
 	PauseMapReaderPolls              = "reader_polls"
 	PauseMapSeenEvents               = "seen_events"
 	PauseMapTallies                  = "tallies"
+	PauseMapThreadClaims             = "thread_claims"
+	PauseMapThreadSlots              = "thread_slots"
 	PauseMapWaitingProcesses         = "waiting_processes"
 	PauseMapWaits                    = "waits"
 	PauseMapWatched                  = "watched"
@@ -88,12 +91,15 @@ type PauseProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type PauseMapSpecs struct {
+	Episodes         *ebpf.MapSpec `ebpf:"episodes"`
 	Events           *ebpf.MapSpec `ebpf:"events"`
 	Histories        *ebpf.MapSpec `ebpf:"histories"`
 	LastReclaims     *ebpf.MapSpec `ebpf:"last_reclaims"`
 	ReaderPolls      *ebpf.MapSpec `ebpf:"reader_polls"`
 	SeenEvents       *ebpf.MapSpec `ebpf:"seen_events"`
 	Tallies          *ebpf.MapSpec `ebpf:"tallies"`
+	ThreadClaims     *ebpf.MapSpec `ebpf:"thread_claims"`
+	ThreadSlots      *ebpf.MapSpec `ebpf:"thread_slots"`
 	WaitingProcesses *ebpf.MapSpec `ebpf:"waiting_processes"`
 	Waits            *ebpf.MapSpec `ebpf:"waits"`
 	Watched          *ebpf.MapSpec `ebpf:"watched"`
@@ -128,12 +134,15 @@ func (o *PauseObjects) Close() error {
 //
 // It can be passed to LoadPauseObjects or ebpf.CollectionSpec.LoadAndAssign.
 type PauseMaps struct {
+	Episodes         *ebpf.Map `ebpf:"episodes"`
 	Events           *ebpf.Map `ebpf:"events"`
 	Histories        *ebpf.Map `ebpf:"histories"`
 	LastReclaims     *ebpf.Map `ebpf:"last_reclaims"`
 	ReaderPolls      *ebpf.Map `ebpf:"reader_polls"`
 	SeenEvents       *ebpf.Map `ebpf:"seen_events"`
 	Tallies          *ebpf.Map `ebpf:"tallies"`
+	ThreadClaims     *ebpf.Map `ebpf:"thread_claims"`
+	ThreadSlots      *ebpf.Map `ebpf:"thread_slots"`
 	WaitingProcesses *ebpf.Map `ebpf:"waiting_processes"`
 	Waits            *ebpf.Map `ebpf:"waits"`
 	Watched          *ebpf.Map `ebpf:"watched"`
@@ -141,12 +150,15 @@ type PauseMaps struct {
 
 func (m *PauseMaps) Close() error {
 	return _PauseClose(
+		m.Episodes,
 		m.Events,
 		m.Histories,
 		m.LastReclaims,
 		m.ReaderPolls,
 		m.SeenEvents,
 		m.Tallies,
+		m.ThreadClaims,
+		m.ThreadSlots,
 		m.WaitingProcesses,
 		m.Waits,
 		m.Watched,

@@ -51,19 +51,16 @@ static __always_inline struct episode *begin(u32 kind, u32 gfp, s32 order)
 
 	/* An announced episode is this one; any other is left over from a task
 	 * that never came back to its end. */
-	if (!e || e->begun || kind != RECLAIM_LIMIT)
+	if (!e || e->stage == BEGUN || kind != RECLAIM_LIMIT)
 		e = open_episode();
 	if (!e)
 		return NULL;
 	if (kind != RECLAIM_LIMIT)
 		e->kind = kind;
-	e->begun = 1;
+	e->stage = BEGUN;
 	e->gfp = gfp;
-	/* a cgroup's reclaim always says 0, whatever was being allocated */
-	e->order = kind == RECLAIM_LIMIT ? -1 : order;
-	e->priority = -1;
-	e->node = -1;
-	e->scanned = UNKNOWN;
+	if (kind != RECLAIM_LIMIT) /* a cgroup's reclaim always says 0, whatever was being allocated */
+		e->order = order;
 	e->task_cgroup = memcg_id(task_memcg(task));
 	e->start = bpf_ktime_get_ns();
 	e->cpu_start = cpu_clock(task, e->start);
@@ -125,17 +122,13 @@ int BPF_PROG(node_begin, int nid, int order, u32 gfp)
 static __always_inline int finish(void *ctx, u64 reclaimed)
 {
 	struct episode *e = current_episode();
-	u32 tid = bpf_get_current_pid_tgid();
 	u64 now = bpf_ktime_get_ns();
-	struct last_reclaim last = { .time = now };
 
-	if (!e || !e->begun)
+	if (!e || e->stage != BEGUN)
 		return 0;
 	close_run(e);
 	e->reclaimed = reclaimed;
-	last.gfp = e->gfp;
-	last.order = e->order;
-	bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
+	remember_reclaim(e, now);
 	if (tell(ctx, e, now) && e->kind == RECLAIM_LIMIT && !reclaimed)
 		send_pressure(e->domain, now);
 	if (e->domain)
@@ -179,11 +172,19 @@ int BPF_PROG(shrink_inactive, int nid, unsigned long scanned, unsigned long recl
 	if (!e)
 		return 0;
 	e->scanned = (e->scanned == UNKNOWN ? 0 : e->scanned) + scanned;
-	e->last = bpf_ktime_get_ns();
 	if (e->priority < 0 || priority < e->priority)
 		e->priority = priority;
-	if (e->kind == RECLAIM_KSWAPD)
+	if (e->kind == RECLAIM_KSWAPD) {
 		e->reclaimed += reclaimed;
+		e->last = bpf_ktime_get_ns();
+	}
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int thread_exit(void *ctx)
+{
+	release_slot();
 	return 0;
 }
 

@@ -19,8 +19,6 @@ const (
 	ReclaimMapCacheEvictors                  = "cache_evictors"
 	ReclaimMapCacheFiles                     = "cache_files"
 	ReclaimMapCacheTotals                    = "cache_totals"
-	ReclaimMapEpisodeClaims                  = "episode_claims"
-	ReclaimMapEpisodeSlots                   = "episode_slots"
 	ReclaimMapEpisodes                       = "episodes"
 	ReclaimMapEvents                         = "events"
 	ReclaimMapHistories                      = "histories"
@@ -30,6 +28,8 @@ const (
 	ReclaimMapStallInterval                  = "stall_interval"
 	ReclaimMapStalls                         = "stalls"
 	ReclaimMapTallies                        = "tallies"
+	ReclaimMapThreadClaims                   = "thread_claims"
+	ReclaimMapThreadSlots                    = "thread_slots"
 	ReclaimMapWatched                        = "watched"
 	ReclaimProgDirectBegin                   = "direct_begin"
 	ReclaimProgDirectEnd                     = "direct_end"
@@ -44,6 +44,7 @@ const (
 	ReclaimProgShrinkInactive                = "shrink_inactive"
 	ReclaimProgSoftBegin                     = "soft_begin"
 	ReclaimProgSoftEnd                       = "soft_end"
+	ReclaimProgThreadExit                    = "thread_exit"
 	ReclaimVarBeginHasMemcg                  = "begin_has_memcg"
 	ReclaimVarCountCache                     = "count_cache"
 	ReclaimVarFiltered                       = "filtered"
@@ -110,6 +111,7 @@ type ReclaimProgramSpecs struct {
 	ShrinkInactive                *ebpf.ProgramSpec `ebpf:"shrink_inactive"`
 	SoftBegin                     *ebpf.ProgramSpec `ebpf:"soft_begin"`
 	SoftEnd                       *ebpf.ProgramSpec `ebpf:"soft_end"`
+	ThreadExit                    *ebpf.ProgramSpec `ebpf:"thread_exit"`
 }
 
 // ReclaimMapSpecs contains maps before they are loaded into the kernel.
@@ -119,8 +121,6 @@ type ReclaimMapSpecs struct {
 	CacheEvictors *ebpf.MapSpec `ebpf:"cache_evictors"`
 	CacheFiles    *ebpf.MapSpec `ebpf:"cache_files"`
 	CacheTotals   *ebpf.MapSpec `ebpf:"cache_totals"`
-	EpisodeClaims *ebpf.MapSpec `ebpf:"episode_claims"`
-	EpisodeSlots  *ebpf.MapSpec `ebpf:"episode_slots"`
 	Episodes      *ebpf.MapSpec `ebpf:"episodes"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	Histories     *ebpf.MapSpec `ebpf:"histories"`
@@ -130,6 +130,8 @@ type ReclaimMapSpecs struct {
 	StallInterval *ebpf.MapSpec `ebpf:"stall_interval"`
 	Stalls        *ebpf.MapSpec `ebpf:"stalls"`
 	Tallies       *ebpf.MapSpec `ebpf:"tallies"`
+	ThreadClaims  *ebpf.MapSpec `ebpf:"thread_claims"`
+	ThreadSlots   *ebpf.MapSpec `ebpf:"thread_slots"`
 	Watched       *ebpf.MapSpec `ebpf:"watched"`
 }
 
@@ -171,8 +173,6 @@ type ReclaimMaps struct {
 	CacheEvictors *ebpf.Map `ebpf:"cache_evictors"`
 	CacheFiles    *ebpf.Map `ebpf:"cache_files"`
 	CacheTotals   *ebpf.Map `ebpf:"cache_totals"`
-	EpisodeClaims *ebpf.Map `ebpf:"episode_claims"`
-	EpisodeSlots  *ebpf.Map `ebpf:"episode_slots"`
 	Episodes      *ebpf.Map `ebpf:"episodes"`
 	Events        *ebpf.Map `ebpf:"events"`
 	Histories     *ebpf.Map `ebpf:"histories"`
@@ -182,6 +182,8 @@ type ReclaimMaps struct {
 	StallInterval *ebpf.Map `ebpf:"stall_interval"`
 	Stalls        *ebpf.Map `ebpf:"stalls"`
 	Tallies       *ebpf.Map `ebpf:"tallies"`
+	ThreadClaims  *ebpf.Map `ebpf:"thread_claims"`
+	ThreadSlots   *ebpf.Map `ebpf:"thread_slots"`
 	Watched       *ebpf.Map `ebpf:"watched"`
 }
 
@@ -190,8 +192,6 @@ func (m *ReclaimMaps) Close() error {
 		m.CacheEvictors,
 		m.CacheFiles,
 		m.CacheTotals,
-		m.EpisodeClaims,
-		m.EpisodeSlots,
 		m.Episodes,
 		m.Events,
 		m.Histories,
@@ -201,6 +201,8 @@ func (m *ReclaimMaps) Close() error {
 		m.StallInterval,
 		m.Stalls,
 		m.Tallies,
+		m.ThreadClaims,
+		m.ThreadSlots,
 		m.Watched,
 	)
 }
@@ -237,6 +239,7 @@ type ReclaimPrograms struct {
 	ShrinkInactive                *ebpf.Program `ebpf:"shrink_inactive"`
 	SoftBegin                     *ebpf.Program `ebpf:"soft_begin"`
 	SoftEnd                       *ebpf.Program `ebpf:"soft_end"`
+	ThreadExit                    *ebpf.Program `ebpf:"thread_exit"`
 }
 
 func (p *ReclaimPrograms) Close() error {
@@ -254,6 +257,7 @@ func (p *ReclaimPrograms) Close() error {
 		p.ShrinkInactive,
 		p.SoftBegin,
 		p.SoftEnd,
+		p.ThreadExit,
 	)
 }
 

@@ -63,7 +63,7 @@ static __always_inline u64 sample(struct pages *p, u64 block)
 
 	if (chosen - p->index >= p->count)
 		return 0;
-	hash ^= (u64)p->dev << 32 | p->generation;
+	hash ^= (u64)dev_of(p) << 32 | p->generation;
 	hash ^= hash >> 32;
 	return hash * 0x9e3779b97f4a7c15ULL;
 }

@@ -9,7 +9,7 @@
 
 static __always_inline bool background(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, flags) & PF_KTHREAD;
+	return READ(task, flags) & PF_KTHREAD;
 }
 
 /* reclaim_throttle() has slept: for writeback, for others to finish, or since
@@ -93,7 +93,7 @@ static __always_inline int enter(u32 gfp)
 	w.start = bpf_ktime_get_ns();
 	w.cpu_start = cpu_clock(task, w.start);
 	w.cpu = bpf_get_smp_processor_id();
-	w.switches = BPF_CORE_READ(task, nvcsw);
+	w.switches = READ(task, nvcsw);
 	if (bpf_map_update_elem(&kswapd_waits, &tid, &w, BPF_ANY))
 		count_map_full(FAMILY_RECLAIM, 1);
 	return 0;
@@ -111,17 +111,13 @@ static __always_inline int leave(void *ctx)
 		return 0;
 	w = *found;
 	bpf_map_delete_elem(&kswapd_waits, &tid);
-	if (BPF_CORE_READ(task, nvcsw) == w.switches)
+	if (READ(task, nvcsw) == w.switches)
 		return 0;
 	e = open_episode();
 	if (!e)
 		return 0;
 	e->kind = RECLAIM_THROTTLED;
 	e->gfp = w.gfp;
-	e->order = -1; /* it is not told */
-	e->priority = -1;
-	e->node = -1;
-	e->scanned = UNKNOWN;
 	e->task_cgroup = memcg_id(task_memcg(task));
 	e->start = w.start;
 	e->cpu_start = w.cpu_start;

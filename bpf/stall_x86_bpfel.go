@@ -20,15 +20,16 @@ const (
 	StallMapCacheFiles                      = "cache_files"
 	StallMapCacheTotals                     = "cache_totals"
 	StallMapCompacting                      = "compacting"
-	StallMapEpisodeClaims                   = "episode_claims"
-	StallMapEpisodeSlots                    = "episode_slots"
 	StallMapEpisodes                        = "episodes"
 	StallMapEvents                          = "events"
 	StallMapKswapdWaits                     = "kswapd_waits"
+	StallMapLastReclaims                    = "last_reclaims"
 	StallMapReaderPolls                     = "reader_polls"
 	StallMapStallInterval                   = "stall_interval"
 	StallMapStalls                          = "stalls"
 	StallMapTallies                         = "tallies"
+	StallMapThreadClaims                    = "thread_claims"
+	StallMapThreadSlots                     = "thread_slots"
 	StallMapWatched                         = "watched"
 	StallProgCompactionBegin                = "compaction_begin"
 	StallProgCompactionEnd                  = "compaction_end"
@@ -104,15 +105,16 @@ type StallMapSpecs struct {
 	CacheFiles    *ebpf.MapSpec `ebpf:"cache_files"`
 	CacheTotals   *ebpf.MapSpec `ebpf:"cache_totals"`
 	Compacting    *ebpf.MapSpec `ebpf:"compacting"`
-	EpisodeClaims *ebpf.MapSpec `ebpf:"episode_claims"`
-	EpisodeSlots  *ebpf.MapSpec `ebpf:"episode_slots"`
 	Episodes      *ebpf.MapSpec `ebpf:"episodes"`
 	Events        *ebpf.MapSpec `ebpf:"events"`
 	KswapdWaits   *ebpf.MapSpec `ebpf:"kswapd_waits"`
+	LastReclaims  *ebpf.MapSpec `ebpf:"last_reclaims"`
 	ReaderPolls   *ebpf.MapSpec `ebpf:"reader_polls"`
 	StallInterval *ebpf.MapSpec `ebpf:"stall_interval"`
 	Stalls        *ebpf.MapSpec `ebpf:"stalls"`
 	Tallies       *ebpf.MapSpec `ebpf:"tallies"`
+	ThreadClaims  *ebpf.MapSpec `ebpf:"thread_claims"`
+	ThreadSlots   *ebpf.MapSpec `ebpf:"thread_slots"`
 	Watched       *ebpf.MapSpec `ebpf:"watched"`
 }
 
@@ -152,15 +154,16 @@ type StallMaps struct {
 	CacheFiles    *ebpf.Map `ebpf:"cache_files"`
 	CacheTotals   *ebpf.Map `ebpf:"cache_totals"`
 	Compacting    *ebpf.Map `ebpf:"compacting"`
-	EpisodeClaims *ebpf.Map `ebpf:"episode_claims"`
-	EpisodeSlots  *ebpf.Map `ebpf:"episode_slots"`
 	Episodes      *ebpf.Map `ebpf:"episodes"`
 	Events        *ebpf.Map `ebpf:"events"`
 	KswapdWaits   *ebpf.Map `ebpf:"kswapd_waits"`
+	LastReclaims  *ebpf.Map `ebpf:"last_reclaims"`
 	ReaderPolls   *ebpf.Map `ebpf:"reader_polls"`
 	StallInterval *ebpf.Map `ebpf:"stall_interval"`
 	Stalls        *ebpf.Map `ebpf:"stalls"`
 	Tallies       *ebpf.Map `ebpf:"tallies"`
+	ThreadClaims  *ebpf.Map `ebpf:"thread_claims"`
+	ThreadSlots   *ebpf.Map `ebpf:"thread_slots"`
 	Watched       *ebpf.Map `ebpf:"watched"`
 }
 
@@ -170,15 +173,16 @@ func (m *StallMaps) Close() error {
 		m.CacheFiles,
 		m.CacheTotals,
 		m.Compacting,
-		m.EpisodeClaims,
-		m.EpisodeSlots,
 		m.Episodes,
 		m.Events,
 		m.KswapdWaits,
+		m.LastReclaims,
 		m.ReaderPolls,
 		m.StallInterval,
 		m.Stalls,
 		m.Tallies,
+		m.ThreadClaims,
+		m.ThreadSlots,
 		m.Watched,
 	)
 }

@@ -246,32 +246,6 @@ struct tally {
 	u64 map_full; /* what could not be counted because a map was full */
 };
 
-struct cache_counts { /* pages */
-	u64 added, evicted, truncated, invalidated;
-};
-
-struct file_key {
-	u64 owner, inode;
-	u32 dev;
-	u32 generation; /* inode numbers are used again */
-};
-
-struct file_counts {
-	struct cache_counts pages;
-	u64 born;  /* CLOCK_MONOTONIC: tells a fresh entry from a forgotten one */
-	u64 named; /* its path was sent */
-};
-
-struct evict_key {
-	u64 owner;
-	u64 evictor; /* cgroup of the task that reclaimed */
-	u64 kind;    /* reclaim_kind */
-};
-
-struct evict_counts { /* pages, and of these CAUSE_EVICT_REPARENTED */
-	u64 pages, reparented;
-};
-
 #define HISTORY_SECONDS 16
 
 struct history_second {
@@ -282,18 +256,6 @@ struct history_second {
 struct history { /* reclaim of one domain, the latest seconds */
 	struct history_second seconds[HISTORY_SECONDS];
 };
-
-/* A run is page-cache traffic of one file and one cause, not yet in the maps:
- * neighbours in time mostly belong together, and maps are ten times as dear as
- * a counter. */
-struct run {
-	u64 owner, inode, evictor;
-	u32 dev, generation;
-	u32 cause;
-	u32 kind;
-	u64 pages;
-};
-enum cause { CAUSE_ADD, CAUSE_EVICT, CAUSE_TRUNCATE, CAUSE_INVALIDATE, CAUSE_EVICT_REPARENTED /* of a removed cgroup below */ };
 
 #pragma clang diagnostic pop
 

@@ -239,36 +239,16 @@ func tolls(round func() time.Duration, times int, begin ...func() (end func())) 
 	return all
 }
 
-// inMemory mounts a file system on a compressed RAM disk of its own, and gives where;
-// "" where the kernel has none.
+// inMemory mounts a file system on a RAM disk, and gives where; "" where there is none.
 func inMemory(b *testing.B) string {
-	const control = "/sys/class/zram-control/"
-	number, err := os.ReadFile(control + "hot_add")
-	if err != nil {
+	dev := ramDisk(b)
+	if dev == "" {
 		return ""
 	}
-	name := "zram" + strings.TrimSpace(string(number))
-	b.Cleanup(func() {
-		if err := os.WriteFile(control+"hot_remove", number, 0); err != nil {
-			b.Error(err)
-		}
-	})
-	if err := os.WriteFile("/sys/block/"+name+"/disksize", []byte("160M"), 0); err != nil {
-		b.Fatal(err)
-	}
-	if out, err := exec.Command("mkfs.ext4", "-q", "-O", "^has_journal", "/dev/"+name).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mkfs.ext4", "-q", "-O", "^has_journal", dev).CombinedOutput(); err != nil {
 		b.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
-	dir := b.TempDir()
-	if err := unix.Mount("/dev/"+name, dir, "ext4", 0, ""); err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			b.Error(err)
-		}
-	})
-	return dir
+	return mounted(b, dev)
 }
 
 // spread gives the median of ratios and how far they lie apart.

@@ -20,7 +20,7 @@ func TestChoiceHook(t *testing.T) {
 		{kernel61arm64(), "oom", "decision", event.Hook{Family: "oom", Kind: "kprobe", Hook: "out_of_memory,oom_kill_process,oom_evaluate_task"}},
 		{kernel618(), "oom", "victim", event.Hook{Family: "oom", Kind: "tp_btf", Hook: "mark_victim,signal_generate"}},
 		{kernel510(), "throttle", "memory.high", event.Hook{Family: "throttle", Kind: "fentry", Hook: "mem_cgroup_handle_over_high"}},
-		{kernel618(), "reclaim", "memcg", event.Hook{Family: "reclaim", Kind: "tp_btf", Hook: "mm_vmscan_memcg_reclaim_begin,mm_vmscan_memcg_reclaim_end"}},
+		{kernel618(), "reclaim", "memcg", event.Hook{Family: "reclaim", Kind: "tp_btf", Hook: "mm_vmscan_memcg_reclaim_begin,mm_vmscan_memcg_reclaim_end,sched_process_exit"}},
 		{locked(kernel71()), "reclaim", "domain", event.Hook{Family: "reclaim", Kind: "tp_btf", Hook: "mm_vmscan_memcg_reclaim_begin"}},
 		{locked(kernel618()), "cache", "refault", event.Hook{Family: "cache", Kind: "cgroupfs", Hook: "memory.stat"}},
 	} {

@@ -149,7 +149,8 @@ func Table() []Purpose {
 		{Family: "kmsg", Name: "kernel log", For: []string{"oom"}, Ways: []Way{{Kind: Kmsg}}},
 
 		{Family: "reclaim", Name: "memcg", For: []string{"oom", "stalls", "thrash", "cache"}, Ways: []Way{
-			tp("reclaim", "memcg_begin", "mm_vmscan_memcg_reclaim_begin", "memcg_end", "mm_vmscan_memcg_reclaim_end"),
+			tp("reclaim", "memcg_begin", "mm_vmscan_memcg_reclaim_begin", "memcg_end", "mm_vmscan_memcg_reclaim_end",
+				"thread_exit", "sched_process_exit"),
 		}},
 		{Family: "reclaim", Name: "domain", For: []string{"oom", "stalls", "thrash", "cache"},
 			Without: "which cgroup is being shrunk, from the kernel itself; it is inferred from the counters of the task's ancestors, and unknown for memory.reclaim",

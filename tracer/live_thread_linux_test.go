@@ -1,0 +1,95 @@
+package tracer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/oomtrace/oomtrace/tracer/event"
+)
+
+// A thread that reclaims keeps a slot for its episodes until it exits. One whose
+// slot is another's is told of as well, down to what it was allocating when it ran
+// out of memory.
+func TestThreadSlots(t *testing.T) {
+	for name, taken := range map[string]bool{"its own": false, "taken": true} {
+		t.Run(name, func(t *testing.T) {
+			bestTier(t, func(t *testing.T, tier string) { threadSlot(t, tier, taken) })
+		})
+	}
+}
+
+func threadSlot(t *testing.T, tier string, taken bool) {
+	const slots = 8192 // THREAD_SLOTS
+	file := filepath.Join(scratch(t), "file")
+	g := newGroup(t).limit(24 * mib)
+	g.run("write=" + file + ",32")
+	x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM, FamilyReclaim, FamilyCache}})
+	toward, told := io.Pipe()
+	ask, asked := io.Pipe()
+	worker := g.startWith(func(cmd *exec.Cmd) { cmd.Stdin, cmd.Stdout = ask, told }, "rounds="+file+",4096,32", "hog")
+	tid := uint32(worker.Process.Pid)
+	slot, claims := tid%slots, x.tracer.session.Maps["thread_claims"]
+	owner := tid
+	if taken {
+		owner = tid ^ slots
+		if err := claims.Put(slot, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ns int64
+	if _, err := asked.Write([]byte{'\n'}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fmt.Fscanln(toward, &ns); err != nil {
+		t.Fatal(err)
+	}
+	var got uint32
+	if err := claims.Lookup(slot, &got); err != nil || got != owner {
+		t.Errorf("slot %d of thread %d is claimed by %d (%v), want %d", slot, tid, got, err, owner)
+	}
+	asked.Close()
+	if err := worker.Wait(); !killed(err) {
+		t.Fatalf("not killed: %v", err)
+	}
+	kill := waitFor(x, func(events []event.Event) (*event.OOMKill, bool) {
+		kills := killsBelow(events, g.path)
+		return append(kills, nil)[0], len(kills) > 0
+	})
+	if kill.Trigger.GFPFlags == "" {
+		t.Error("a kill without what was being allocated")
+	}
+	err := claims.Lookup(slot, &got)
+	if released := errors.Is(err, ebpf.ErrKeyNotExist); released == taken {
+		t.Errorf("after the thread's exit its slot is claimed by %d (%v)", got, err)
+	}
+	events := x.stop()
+	var evicted, episodes uint64
+	for _, r := range of[*event.Reclaim](events) {
+		if r.Process.PID != int32(tid) {
+			continue
+		}
+		if r.Process.TID == int32(tid) { // the others are the Go runtime's
+			episodes++
+		}
+		evicted += r.EvictedOtherPages
+		for _, e := range r.Evicted {
+			evicted += e.Pages
+		}
+	}
+	sum, _ := traffic(events, g.path)
+	var at uint64 // the limit: kdamond may have taken some as well
+	for _, by := range sum.EvictedBy {
+		if by.Kind == event.ReclaimMemcgLimit {
+			at += by.Pages
+		}
+	}
+	if episodes == 0 || evicted == 0 || evicted != at {
+		t.Errorf("%d pages evicted by the process, %d episodes of the thread, %d pages of its cgroup", evicted, episodes, at)
+	}
+}
