@@ -154,7 +154,7 @@ func scenarios() []scenario {
 			check: func(s *stage, k *event.OOMKill) { s.mentions(k, "socket buffers") },
 		},
 		{
-			name: "fork storm", limit: 32, cause: event.CauseForkStorm, sure: sure,
+			name: "fork storm", limit: 48, cause: event.CauseForkStorm, sure: sure,
 			run: func(s *stage) []int32 {
 				s.g.start("comm=forker", "forks=400,256", "wait")
 				return nil
