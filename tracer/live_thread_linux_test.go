@@ -25,7 +25,6 @@ func TestThreadSlots(t *testing.T) {
 }
 
 func threadSlot(t *testing.T, tier string, taken bool) {
-	const slots = 8192 // THREAD_SLOTS
 	file := filepath.Join(scratch(t), "file")
 	g := newGroup(t).limit(24 * mib)
 	g.run("write=" + file + ",32")
@@ -34,7 +33,9 @@ func threadSlot(t *testing.T, tier string, taken bool) {
 	ask, asked := io.Pipe()
 	worker := g.startWith(func(cmd *exec.Cmd) { cmd.Stdin, cmd.Stdout = ask, told }, "rounds="+file+",4096,32", "hog")
 	tid := uint32(worker.Process.Pid)
-	slot, claims := tid%slots, x.tracer.session.Maps["thread_claims"]
+	claims := x.tracer.session.Maps["thread_claims"]
+	slots := claims.MaxEntries()
+	slot := tid % slots
 	owner := tid
 	if taken {
 		owner = tid ^ slots
