@@ -36,7 +36,7 @@ static __always_inline struct mem_cgroup *owner_of(unsigned long data, bool *rep
 		return NULL;
 	if (data & 2 || bpf_core_field_exists(((struct mem_cgroup_per_node___objcg *)0)->objcg)) {
 		if (bpf_rdonly_cast) {
-			struct obj_cgroup *o = bpf_rdonly_cast((void *)p, bpf_core_type_id_kernel(struct obj_cgroup));
+			struct obj_cgroup *o = DIRECT((struct obj_cgroup *)p);
 
 			*reparented = o->refcnt.percpu_count_ptr & PERCPU_REF_DEAD;
 			return o->memcg;

@@ -133,7 +133,7 @@ static __always_inline int finish(void *ctx, u64 reclaimed)
 		send_pressure(e->domain, now);
 	if (e->domain)
 		add_history(e->domain, now, now - e->start, reclaimed);
-	drop_episode();
+	drop_episode(e);
 	return 0;
 }
 
@@ -202,7 +202,7 @@ static __always_inline int kswapd_finish(void *ctx)
 	close_run(e);
 	if (want_kswapd && e->last > e->start)
 		send(ctx, e, FAMILY_KSWAPD, REC_KSWAPD, e->last);
-	drop_episode();
+	drop_episode(e);
 	return 0;
 }
 

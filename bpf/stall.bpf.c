@@ -123,7 +123,7 @@ static __always_inline int leave(void *ctx)
 	e->cpu_start = w.cpu_start;
 	e->cpu = w.cpu;
 	tell(ctx, e, now);
-	drop_episode();
+	drop_episode(e);
 	return 0;
 }
 

@@ -26,7 +26,7 @@ enum stage {
 };
 
 struct episode {
-	u32 tid; /* whose the slot is; 0: nobody's */
+	u32 tid; /* whose the slot is; 0: nobody's, or in the hash map */
 	u32 stage;
 	/* what each page needs comes first */
 	struct run run;
@@ -144,15 +144,17 @@ static __always_inline struct episode *open_episode(void)
 	return e;
 }
 
-static __always_inline void drop_episode(void)
+/* Of the current task. */
+static __always_inline void drop_episode(struct episode *e)
 {
-	u32 tid = bpf_get_current_pid_tgid();
-	struct episode *e = slot_of(tid);
+	u32 tid;
 
-	if (e)
+	if (e->tid) {
 		e->stage = NONE;
-	else
-		bpf_map_delete_elem(&episodes, &tid);
+		return;
+	}
+	tid = bpf_get_current_pid_tgid();
+	bpf_map_delete_elem(&episodes, &tid);
 }
 
 /* Of a thread that exits. */
@@ -170,12 +172,14 @@ static __always_inline void release_slot(void)
 static __always_inline void remember_reclaim(struct episode *e, u64 now)
 {
 	struct last_reclaim last = { .time = now, .gfp = e->gfp, .order = e->order };
-	u32 tid = bpf_get_current_pid_tgid();
+	u32 tid;
 
-	if (e->tid)
+	if (e->tid) {
 		e->last_reclaim = last;
-	else
-		bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
+		return;
+	}
+	tid = bpf_get_current_pid_tgid();
+	bpf_map_update_elem(&last_reclaims, &tid, &last, BPF_ANY);
 }
 
 /* NULL when none is known. */

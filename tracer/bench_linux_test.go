@@ -44,28 +44,7 @@ func thrash(b *testing.B, g *group, dir string) (round func() time.Duration) {
 	g.limit(32 * mib)
 	file := filepath.Join(dir, "file")
 	g.run("write=" + file + ",64")
-	toward, told, err := os.Pipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	ask, asked, err := os.Pipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { asked.Close(); toward.Close() })
-	g.startWith(func(cmd *exec.Cmd) { cmd.Stdin, cmd.Stdout = ask, told }, "rounds="+file+",4096,64")
-	ask.Close()
-	told.Close()
-	round = func() time.Duration {
-		var ns int64
-		if _, err := asked.Write([]byte{'\n'}); err != nil {
-			b.Fatal(err)
-		}
-		if _, err := fmt.Fscanln(toward, &ns); err != nil {
-			b.Fatal(err)
-		}
-		return time.Duration(ns)
-	}
+	_, round, _ = g.startRounds("rounds=" + file + ",4096,64")
 	round() // fills the cgroup
 	return round
 }
@@ -248,7 +227,7 @@ func inMemory(b *testing.B) string {
 	if out, err := exec.Command("mkfs.ext4", "-q", "-O", "^has_journal", dev).CombinedOutput(); err != nil {
 		b.Fatalf("mkfs.ext4: %v: %s", err, out)
 	}
-	return mounted(b, dev)
+	return mounted(b, dev, "ext4", "", 0)
 }
 
 // spread gives the median of ratios and how far they lie apart.

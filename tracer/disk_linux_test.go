@@ -35,15 +35,15 @@ func ramDisk(t testing.TB) string {
 	return "/dev/" + name
 }
 
-// mounted mounts the ext4 of a device, and gives where.
-func mounted(t testing.TB, dev string) string {
+// mounted mounts a file system, and gives where; flags are those of its unmounting.
+func mounted(t testing.TB, source, fs, options string, flags int) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount(dev, dir, "ext4", 0, ""); err != nil {
+	if err := unix.Mount(source, dir, fs, 0, options); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, 0); err != nil {
+		if err := unix.Unmount(dir, flags); err != nil {
 			t.Error(err)
 		}
 	})
@@ -77,7 +77,7 @@ func TestTwins(t *testing.T) {
 		if err := os.WriteFile(dev, bytes, 0); err != nil {
 			t.Fatal(err)
 		}
-		files[i] = filepath.Join(mounted(t, dev), "file")
+		files[i] = filepath.Join(mounted(t, dev, "ext4", "", 0), "file")
 	}
 	g := newGroup(t)
 	x := startTrace(t, Options{Families: []string{FamilyCache}, Interval: 100 * time.Millisecond, Cgroups: []Selector{{ID: g.id()}}})

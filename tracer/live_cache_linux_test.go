@@ -254,12 +254,7 @@ func pgsteal(g *group) (uint64, bool) {
 func TestTmpfs(t *testing.T) {
 	needRoot(t)
 	g := newGroup(t).limit(256 * mib)
-	mount := t.TempDir()
-	if err := unix.Mount("oomtrace-test", mount, "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Unmount(mount, 0)
-	name := filepath.Join(mount, "file")
+	name := filepath.Join(tmpfs(t), "file")
 	g.run("anon=1")
 	x := startTrace(t, Options{Families: []string{FamilyCache}, Cgroups: []Selector{{ID: g.id()}}})
 	g.run("tmpfs="+name+",16", "unlink="+name)

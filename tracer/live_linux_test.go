@@ -351,6 +351,35 @@ func (g *group) startWith(with func(*exec.Cmd), args ...string) *exec.Cmd {
 	return cmd
 }
 
+// startRounds runs a workload whose first words are rounds, of which each call of
+// `round` has it do one; it goes on after end.
+func (g *group) startRounds(args ...string) (cmd *exec.Cmd, round func() time.Duration, end func()) {
+	g.t.Helper()
+	toward, told, err := os.Pipe()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	ask, asked, err := os.Pipe()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { asked.Close(); toward.Close() })
+	cmd = g.startWith(func(cmd *exec.Cmd) { cmd.Stdin, cmd.Stdout = ask, told }, args...)
+	ask.Close()
+	told.Close()
+	round = func() time.Duration {
+		var ns int64
+		if _, err := asked.Write([]byte{'\n'}); err != nil {
+			g.t.Fatal(err)
+		}
+		if _, err := fmt.Fscanln(toward, &ns); err != nil {
+			g.t.Fatal(err)
+		}
+		return time.Duration(ns)
+	}
+	return cmd, round, func() { asked.Close() }
+}
+
 // until waits for something that a workload comes to; what is wrong while it has not.
 func (g *group) until(wrong string, done func() bool) {
 	g.t.Helper()

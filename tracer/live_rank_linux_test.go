@@ -103,16 +103,7 @@ func (l killLog) next() (pid int32, ok bool) {
 // nobody's resident set.
 func tmpfs(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	if err := unix.Mount("oomtrace-test", dir, "tmpfs", 0, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
+	return mounted(t, "oomtrace-test", "tmpfs", "", unix.MNT_DETACH)
 }
 
 // add starts a process, and waits until it has done what it was told and waits.

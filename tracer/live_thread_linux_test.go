@@ -2,10 +2,8 @@ package tracer
 
 import (
 	"errors"
-	"fmt"
-	"io"
-	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -27,11 +25,9 @@ func TestThreadSlots(t *testing.T) {
 func threadSlot(t *testing.T, tier string, taken bool) {
 	file := filepath.Join(scratch(t), "file")
 	g := newGroup(t).limit(24 * mib)
-	g.run("write=" + file + ",32")
 	x := startTrace(t, Options{Tier: tier, Families: []string{FamilyOOM, FamilyReclaim, FamilyCache}})
-	toward, told := io.Pipe()
-	ask, asked := io.Pipe()
-	worker := g.startWith(func(cmd *exec.Cmd) { cmd.Stdin, cmd.Stdout = ask, told }, "rounds="+file+",4096,32", "hog")
+	g.run("write=" + file + ",32")
+	worker, round, end := g.startRounds("rounds="+file+",4096,32", "hog")
 	tid := uint32(worker.Process.Pid)
 	claims := x.tracer.session.Maps["thread_claims"]
 	slots := claims.MaxEntries()
@@ -43,18 +39,12 @@ func threadSlot(t *testing.T, tier string, taken bool) {
 			t.Fatal(err)
 		}
 	}
-	var ns int64
-	if _, err := asked.Write([]byte{'\n'}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Fscanln(toward, &ns); err != nil {
-		t.Fatal(err)
-	}
+	round()
 	var got uint32
 	if err := claims.Lookup(slot, &got); err != nil || got != owner {
 		t.Errorf("slot %d of thread %d is claimed by %d (%v), want %d", slot, tid, got, err, owner)
 	}
-	asked.Close()
+	end()
 	if err := worker.Wait(); !killed(err) {
 		t.Fatalf("not killed: %v", err)
 	}
@@ -70,27 +60,9 @@ func threadSlot(t *testing.T, tier string, taken bool) {
 		t.Errorf("after the thread's exit its slot is claimed by %d (%v)", got, err)
 	}
 	events := x.stop()
-	var evicted, episodes uint64
-	for _, r := range of[*event.Reclaim](events) {
-		if r.Process.PID != int32(tid) {
-			continue
-		}
-		if r.Process.TID == int32(tid) { // the others are the Go runtime's
-			episodes++
-		}
-		evicted += r.EvictedOtherPages
-		for _, e := range r.Evicted {
-			evicted += e.Pages
-		}
+	if !slices.ContainsFunc(of[*event.Reclaim](events), func(r *event.Reclaim) bool { return r.Process.TID == int32(tid) && len(r.Evicted) > 0 }) {
+		t.Error("the thread evicted nothing")
 	}
 	sum, _ := traffic(events, g.path)
-	var at uint64 // the limit: kdamond may have taken some as well
-	for _, by := range sum.EvictedBy {
-		if by.Kind == event.ReclaimMemcgLimit {
-			at += by.Pages
-		}
-	}
-	if episodes == 0 || evicted == 0 || evicted != at {
-		t.Errorf("%d pages evicted by the process, %d episodes of the thread, %d pages of its cgroup", evicted, episodes, at)
-	}
+	checkEvictions(t, g, events, sum)
 }

@@ -53,12 +53,7 @@ func (s *stage) tmpfs() string { return s.mount("tmpfs", "size=256m,nr_inodes=0"
 
 func (s *stage) mount(fs, options string) string {
 	s.t.Helper()
-	dir := s.t.TempDir()
-	if err := unix.Mount("oomtrace", dir, fs, 0, options); err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-	return dir
+	return mounted(s.t, "oomtrace-test", fs, options, unix.MNT_DETACH)
 }
 
 // clear ends all that is left in the stage's cgroup.
